@@ -1,0 +1,5 @@
+"""python -m scalelaw."""
+
+from scalelaw.cli import main
+
+main()

@@ -1,0 +1,67 @@
+"""The command line: `scalelaw COMMAND ...`. Exit codes: 0 done; 1 some runs failed; 2 bad input; 75 pre-empted, call
+again; 130 interrupted.
+
+Nothing heavy is imported before a command runs, so that `scalelaw --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from scalelaw.errors import UserError
+
+FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one command and exits with its code."""
+    import signal
+
+    def preempted(*_: object) -> None:
+        raise SystemExit(PREEMPTED)
+
+    signal.signal(signal.SIGTERM, preempted)
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except UserError as error:
+        for line in error.messages:
+            print(f"scalelaw: {line}", file=sys.stderr)
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        print("scalelaw: interrupted; finished runs are kept, the same command goes on", file=sys.stderr)
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader has gone: `scalelaw ... | head`
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run(argv: list[str]) -> int:
+    import tyro
+
+    from scalelaw.cli import catalogue, readings, sweeps
+
+    commands: dict[str, Callable[..., Any]] = {
+        "sweep": sweeps.sweep,
+        "run": sweeps.run,
+        "status": sweeps.status,
+        "fit": readings.fit,
+        "frontier": readings.frontier,
+        "predict": readings.predict,
+        "figures": readings.figures,
+        "variants": catalogue.variants,
+        "init": catalogue.init,
+    }
+    answer = tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="scalelaw",
+        description="Train small sweeps, fit loss against compute, say what a bigger budget will buy.",
+        args=argv,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
+    )
+    return int(answer or 0)

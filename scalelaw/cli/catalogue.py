@@ -1,0 +1,89 @@
+"""The commands that need no results: variants, init."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
+
+
+def variants(
+    resolution: int = 224,
+    classes: int = 1000,
+    family: str = "nfnet",
+    utilisation: float = 0.36,
+    json: Json = False,
+) -> int:
+    """Lists every buildable model: parameters, multiply-adds, core-hours per 1e9 images.
+
+    Args:
+        resolution: Side of a training image in pixels.
+        classes: Number of classes.
+        family: Model family.
+        utilisation: Share of the TPU-v4 peak that training reaches.
+        json: Print one JSON object and nothing else.
+    """
+    from scalelaw import architecture, compute
+    from scalelaw.errors import UserError, nearest
+
+    mistakes = [f"--{name} {value}: must be at least 1" for name, value in
+                (("resolution", resolution), ("classes", classes)) if value < 1]  # fmt: skip
+    if not 0 < utilisation <= 1:
+        mistakes.append(f"--utilisation {utilisation}: must be above 0 and at most 1")
+    known = list(architecture.FAMILIES)
+    if family not in known:
+        mistakes.append(f"--family {family}: unknown{nearest(family, known)} (known: {', '.join(known)})")
+    if mistakes:
+        raise UserError(*mistakes)
+    listed = []
+    for model in architecture.FAMILIES[family].values():
+        size = architecture.size(model, resolution, classes)
+        hours = compute.core_hours(compute.train_flop(size.macs_per_image, 1e9), utilisation)
+        listed.append({"variant": model.name, "params": size.params, "macs_per_image": size.macs_per_image,
+                       "core_hours_per_1e9_images": hours})  # fmt: skip
+    if json:
+        print(json_module.dumps({"utilisation": utilisation, "resolution": resolution, "classes": classes,
+                                 "variants": listed}))  # fmt: skip
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    title = (
+        f"{resolution}x{resolution} pixels, {classes} classes; core-hours at {utilisation:.0%} of a TPU-v4 core's peak"
+    )
+    table = Table("variant", title=title, title_justify="left")
+    for heading in ("parameters", "multiply-adds/image", "core-hours/1e9 images"):
+        table.add_column(heading, justify="right")
+    for row in listed:
+        table.add_row(str(row["variant"]), f"{row['params']:,}", f"{row['macs_per_image']:.4g}",
+                      f"{row['core_hours_per_1e9_images']:.4g}")  # fmt: skip
+    Console().print(table)
+    return 0
+
+
+def init(folder: Positional[Path] = Path("runs")) -> int:
+    """Writes the example specs, for those who have only the wheel.
+
+    Args:
+        folder: Where to; files that are there stay as they are.
+    """
+    from scalelaw.errors import UserError
+    from scalelaw.runs import files
+
+    package = Path(__file__).resolve().parents[1]
+    home = package / "specs" if (package / "specs").is_dir() else package.parent / "runs"
+    specs = sorted(home.glob("*.toml"))
+    if not specs:
+        raise UserError(f"{home}: holds no example specs; install scalelaw again")
+    for spec in specs:
+        target = folder / spec.name
+        if target.exists():
+            print(f"{target} is there already, left as it is")
+        else:
+            files.write_text(target, spec.read_text(encoding="utf-8"))
+            print(f"{target} written")
+    return 0

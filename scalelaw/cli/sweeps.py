@@ -1,0 +1,267 @@
+"""The commands that train: sweep, run, status."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from scalelaw.launch.speed import Expected
+    from scalelaw.runs import ResultsFolder
+    from scalelaw.sweep import PlannedRun, Spec
+
+Out = Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")]
+Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
+
+
+def sweep(
+    spec: Positional[Path],
+    out: Out = None,
+    workers: int | None = None,
+    engine: Literal["local"] = "local",
+    dry_run: bool = False,
+) -> int:
+    """Trains every run of a TOML spec that is not finished yet.
+
+    Args:
+        spec: The sweep's TOML file.
+        out: Results folder; results/NAME unless given.
+        workers: Worker processes; one for each core unless given.
+        engine: Which engine starts the workers.
+        dry_run: Only list the runs and their cost.
+    """
+    from rich.console import Console
+
+    from scalelaw.errors import UserError
+    from scalelaw.launch import local, speed
+    from scalelaw.launch.progress import SweepProgress
+    from scalelaw.runs import ResultsFolder, RunTable
+    from scalelaw.sweep import expand, read_spec
+
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be at least 1")
+    checked = read_spec(spec)
+    planned = expand(checked)
+    root = out if out is not None else Path("results") / checked.sweep.name
+    results = ResultsFolder(root, new=True)
+    if (root / "sweep.json").exists():
+        _same_sweep(results, checked.sweep.name)
+    rows = RunTable.load(root) if (root / "sweep.json").exists() else None
+    done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
+            if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
+    todo = [run for run in planned if run.run_id not in done]
+    expectation = speed.expected(planned, rows)
+    count = min(workers or len(local.cores()), max(len(todo), 1))
+    console = Console(file=sys.stdout, soft_wrap=True)
+    if dry_run:
+        _print_plan(console, checked, planned, todo, expectation, count)
+        return 0
+    _record_sweep(results, checked, planned, spec)
+    seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
+    say = f"{root}: {len(planned)} runs, {len(done)} already done"
+    if not todo:
+        results.compact()
+        console.print(f"{say}; nothing to train", highlight=False)
+        return _closing(console, results, [run.run_id for run in planned])
+    about = "" if expectation.measured else " (by assumed speed)"
+    console.print(f"{say}; {len(todo)} to train with {count} workers, "
+                  f"about {_minutes(expectation.minutes(todo, count))}{about}", highlight=False)  # fmt: skip
+    images = {run.run_id: run.config.train.images for run in todo}
+    try:
+        with SweepProgress(seconds, images, console) as progress:
+            local.run_all(results, todo, seconds, count, progress)
+    finally:
+        results.compact()
+    console.print(progress.line().rsplit(" · ", 2)[0] + " trained", highlight=False)
+    if progress.elsewhere:
+        console.print(f"{len(progress.elsewhere)} runs are being trained by another launcher", highlight=False)
+    return _closing(console, results, [run.run_id for run in planned])
+
+
+def run(
+    results: Positional[Path],
+    ids: Positional[tuple[str, ...]],
+    json: Json = False,
+    threads: int = 1,
+) -> int:
+    """Trains the named runs of a results folder: the one command that every engine calls.
+
+    Args:
+        results: Results folder that a sweep has made.
+        ids: Runs to train; scalelaw status RESULTS --runs lists them.
+        json: Print one JSON object for each event.
+        threads: CPU threads of the training steps. Results are bit-identical only at one thread count.
+    """
+    from scalelaw.errors import UserError
+    from scalelaw.runs import ResultsFolder
+
+    if not ids:
+        raise UserError(f"no run named; scalelaw status {results} --runs lists them")
+    folder = ResultsFolder(results)
+    for run_id in ids:
+        folder.config(run_id)
+    _prepare_jax(threads)
+    from scalelaw.train.worker import Worker
+
+    def emit(event: dict[str, Any]) -> None:
+        if json:
+            print(json_module.dumps(event), flush=True)
+        elif event["event"] == "done":
+            loss = "" if event["val_loss"] is None else f", held-out loss {event['val_loss']:.4f}"
+            print(f"{event['run_id']}: {event['status']}{loss}", flush=True)
+        elif event["event"] != "progress":
+            print(f"{event['run_id']}: {event['event']}", flush=True)
+
+    return 1 if Worker(folder, emit).work(ids) else 0
+
+
+def status(results: Positional[Path], runs: bool = False, json: Json = False) -> int:
+    """Counts a sweep's runs: finished, running, pending, failed, diverged; core-hours spent and left.
+
+    Args:
+        results: Results folder.
+        runs: List every run with its status.
+        json: Print one JSON object and nothing else.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from scalelaw.runs import STATUSES, ResultsFolder
+
+    folder = ResultsFolder(results)
+    statuses = folder.statuses(_all_ids(folder))
+    counts = {word: sum(found == word for found in statuses.values()) for word in STATUSES}
+    spent, left = _core_hours(folder, statuses)
+    if json:
+        answer: dict[str, Any] = {**counts, "core_hours_spent": spent, "core_hours_left": left}
+        if runs:
+            answer["runs"] = statuses
+        print(json_module.dumps(answer))
+        return 0
+    console = Console()
+    for run_id, found in statuses.items() if runs else ():
+        console.print(f"{run_id} {found}", highlight=False)
+    table = Table(*counts, "core-hours spent", "core-hours left", title=str(results), title_justify="left")
+    table.add_row(*(str(n) for n in counts.values()), f"{spent:.3g}", f"{left:.3g}")
+    console.print(table)
+    if counts["failed"]:
+        console.print("failed runs are tried again by the same sweep command; their rows keep the error")
+    return 0
+
+
+def _prepare_jax(threads: int) -> None:
+    """Sets what must be set before jax starts: CPU threads, and where compiled programs are kept."""
+    import os
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / "jax"
+    if threads == 1:
+        flags = "--xla_cpu_multi_thread_eigen=false"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    from scalelaw.errors import UserError
+
+    try:
+        import flax
+        import jax
+        import optax
+    except ImportError as error:
+        raise UserError(f"training needs {error.name}: pip install 'scalelaw[train]'") from error
+    del flax, jax, optax
+
+
+def _same_sweep(results: ResultsFolder, name: str) -> None:
+    from scalelaw.errors import UserError
+    from scalelaw.runs import files
+
+    other = files.read_json(results.root / "sweep.json").get("name")
+    if other != name:
+        raise UserError(f"{results.root}: holds the sweep {other!r}, not {name!r}; choose another folder with -o")
+
+
+def _record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun], path: Path) -> None:
+    """Writes the folder's sweep.json and a folder for each run."""
+    from scalelaw.runs import files
+
+    record = results.root / "sweep.json"
+    earlier = files.read_json(record)["runs"] if record.exists() else []
+    ids = list(dict.fromkeys([*earlier, *(run.run_id for run in planned)]))
+    facts = {"name": spec.sweep.name, "utilisation": spec.sweep.utilisation, "runs": ids,
+             "spec": path.read_text(encoding="utf-8")}  # fmt: skip
+    files.write_json(record, facts)
+    for run in planned:
+        results.add(run.run_id, run.config.to_json())
+
+
+def _all_ids(folder: ResultsFolder) -> list[str]:
+    from scalelaw.runs import files
+
+    record = folder.root / "sweep.json"
+    named = files.read_json(record)["runs"] if record.exists() else []
+    table, _ = folder.read_rows()
+    return list(dict.fromkeys([*named, *folder.run_ids(), *table["run_id"].to_pylist()]))
+
+
+def _core_hours(folder: ResultsFolder, statuses: dict[str, Any]) -> tuple[float, float]:
+    """Core-hours of the rows there are, and those that the runs without a row will cost."""
+    from scalelaw import compute
+    from scalelaw.runs import files
+    from scalelaw.sweep import RunConfig, data_facts, run_cost
+
+    table, _ = folder.read_rows()
+    spent = sum(hours or 0.0 for hours in table["core_hours"].to_pylist())
+    record = folder.root / "sweep.json"
+    utilisation = files.read_json(record)["utilisation"] if record.exists() else compute.DEFAULT_UTILISATION
+    left = 0.0
+    for run_id, found in statuses.items():
+        if found in ("pending", "running", "failed"):
+            config = RunConfig.model_validate(folder.config(run_id))
+            left += run_cost(config, data_facts(config.data), utilisation).core_hours
+    return spent, left
+
+
+def _print_plan(
+    console: Any, spec: Spec, planned: list[PlannedRun], todo: list[PlannedRun], expectation: Expected, workers: int
+) -> None:
+    from rich.table import Table
+
+    from scalelaw.sweep import describe
+
+    table = Table("run", "variant", "epochs", "peak lr", "seed", "core-hours", "seconds", box=None)
+    for planned_run in planned:
+        train = planned_run.config.train
+        table.add_row(planned_run.run_id, planned_run.config.model.variant, f"{planned_run.cost.epochs:.3g}",
+                      f"{train.peak_lr:g}", str(train.seed), f"{planned_run.cost.core_hours:.3g}",
+                      f"{expectation.seconds[planned_run.run_id]:.1f}")  # fmt: skip
+    console.print(table)
+    hours = sum(planned_run.cost.core_hours for planned_run in planned)
+    left = sum(planned_run.cost.core_hours for planned_run in todo)
+    basis = "measured speed" if expectation.measured else "assumed speed, until a run of each shape has been measured"
+    console.print(describe(planned[0].config.data), highlight=False)
+    console.print(
+        f"{len(planned)} runs, {hours:.3g} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation; "
+        f"{len(todo)} to train: {left:.3g} core-hours, about {_minutes(expectation.minutes(todo, workers))} "
+        f"with {workers} workers here ({basis})",
+        highlight=False,
+    )
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
+
+
+def _closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
+    statuses = list(results.statuses(run_ids).values())
+    counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
+    console.print(f"{results.root}: {counts}", highlight=False)
+    return 1 if "failed" in statuses else 0
+
+
+__all__ = ["run", "status", "sweep", "tyro"]

@@ -1,0 +1,93 @@
+"""The paper's figures from anybody's runs: `collect` the numbers, `draw` them, save PDF, PNG and JSON.
+
+| name     | shows                                                                                      |
+|----------|--------------------------------------------------------------------------------------------|
+| figure2  | held-out loss against compute, a curve a model, with the law of the front                    |
+| figure3  | best learning rate against epochs, a curve a model                                           |
+| frontier | best size and best number of epochs against compute                                          |
+
+A new figure is a module with `collect(runs) -> numbers` and `draw(ax, numbers) -> ax`, and one more entry of `FIGURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from scalelaw.errors import UserError, nearest
+from scalelaw.figures import frontier, key, loss_vs_compute, optimal_lr, style
+from scalelaw.figures.numbers import Numbers
+from scalelaw.runs import RunTable
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One figure: where its numbers come from and how they are drawn.
+
+    Attributes:
+        collect: runs -> the plain JSON numbers of the figure; a UserError says why there is none.
+        draw: (axes, numbers) -> axes; a sequence of axes where there are several panels.
+        body: inches of height without the key.
+        panels: how many, one above the other.
+    """
+
+    collect: Callable[[RunTable], Numbers]
+    draw: Callable[[Any, Numbers], Any]
+    body: float
+    panels: int = 1
+
+    def make(self, numbers: Numbers) -> Figure:
+        """A figure of one column's width; the user's matplotlib settings play no part and are not changed."""
+        with style.paper():
+            figure, axes = style.page(self.body, self.panels)
+            self.draw(axes if self.panels > 1 else axes[0], numbers)
+            key.make_room(figure, self.body)
+        return figure
+
+
+FIGURES: dict[str, Sheet] = {
+    "figure2": Sheet(loss_vs_compute.collect, loss_vs_compute.draw, body=2.6),
+    "figure3": Sheet(optimal_lr.collect, optimal_lr.draw, body=2.2),
+    "frontier": Sheet(frontier.collect, frontier.draw, body=3.7, panels=2),
+}
+
+
+class Written(NamedTuple):
+    """Files written, and one sentence for every figure that could not be drawn."""
+
+    paths: list[Path]
+    skipped: list[str]
+
+
+def write(runs: RunTable, folder: str | Path, names: Sequence[str] | None = None) -> Written:
+    """Draws figures of `runs` into `folder` as <name>.pdf, <name>.png and <name>.json.
+
+    Args:
+        runs: all runs; each figure takes the finished ones and selects for itself.
+        folder: made when it is not there.
+        names: of `FIGURES`; all when None. One that is asked for by name must be drawn, others may be skipped.
+
+    Raises:
+        UserError: for an unknown name, a named figure that cannot be drawn, no figure at all, or a folder that cannot
+            be written.
+    """
+    unknown = [name for name in names or () if name not in FIGURES]
+    if unknown:
+        known = f"known: {', '.join(FIGURES)}"
+        raise UserError(*(f"unknown figure {name!r}{nearest(name, list(FIGURES))} ({known})" for name in unknown))
+    collected, skipped = {}, []
+    for name in names or FIGURES:
+        try:
+            collected[name] = FIGURES[name].collect(runs)
+        except UserError as error:
+            skipped += [f"{name}: {message}" for message in error.messages]
+    if skipped and (names or not collected):
+        raise UserError(*skipped)
+    paths = []
+    for name, numbers in collected.items():
+        paths += style.save(FIGURES[name].make(numbers), folder, name, numbers)
+    return Written(paths, skipped)

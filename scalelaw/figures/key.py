@@ -1,0 +1,157 @@
+"""The key under a panel: groups of entries side by side under headings, then whole lines.
+
+It stands outside the axes, so that no run, line or band can lie under it, whatever the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rcParams
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, HPacker, OffsetBox, TextArea, VPacker
+from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
+from matplotlib.transforms import ScaledTranslation
+
+from scalelaw.figures.style import BAND, INK
+
+_GID = "key"
+_HANDLE = 14.0  # points
+_GAP = 3.0
+_COLUMN_GAP = 9.0
+_GROUP_GAP = 16.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a key: a small drawing (None leaves its place out) and what it means."""
+
+    label: str
+    drawing: Artist | tuple[Artist, ...] | None = None
+    width: float = _HANDLE
+
+
+@dataclass(frozen=True)
+class Group:
+    """Entries under one heading."""
+
+    heading: str
+    entries: Sequence[Entry]
+
+
+def stroke(colour: str, **style: Any) -> Line2D:
+    """A piece of line."""
+    return Line2D([0, _HANDLE], [0, 0], color=colour, **style)
+
+
+def mark(marker: Any, colour: str, *, filled: bool = True, x: float = _HANDLE / 2, **style: Any) -> Line2D:
+    """A marker, hollow or filled."""
+    return Line2D([x], [0], linestyle="", marker=marker, color=colour, mfc=colour if filled else "white", **style)
+
+
+def banded(colour: str, **style: Any) -> tuple[Artist, ...]:
+    """A piece of line on its band."""
+    return Rectangle((0, -2.8), _HANDLE, 5.6, color=BAND, linewidth=0), stroke(colour, **style)
+
+
+def key(ax: Axes, groups: Sequence[Group], lines: Sequence[Entry] = (), drop: float = 29.0) -> None:
+    """Puts a key `drop` points below the axes of `ax`, which leaves room for tick labels and the axis label.
+
+    The groups share as few rows as the width of the axes allows.
+    """
+    figure = ax.figure
+    size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
+    width = ax.get_position().width * figure.get_figure(root=True).get_size_inches()[0] * 72 * 1.1
+    longest = max((len(group.entries) for group in groups), default=1)
+    rows = next((r for r in range(1, longest + 1) if _width(groups, r, size) <= width), longest)
+    blocks = [_block(group, rows, size) for group in groups if group.entries]
+    stack: list[OffsetBox] = [HPacker(children=blocks, sep=_GROUP_GAP, pad=0, align="top")] if blocks else []
+    stack += [_row(entry, size) for entry in lines]
+    box = AnchoredOffsetbox(
+        "upper center",
+        child=VPacker(children=stack, sep=0.6 * size, pad=0, align="left"),
+        pad=0,
+        borderpad=0,
+        frameon=False,
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -drop / 72, figure.dpi_scale_trans),
+    )
+    box.set_gid(_GID)
+    ax.add_artist(box)
+
+
+def make_room(figure: Figure, body: float) -> None:
+    """Gives the figure `body` inches of height and as many more as its keys take."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    keys = figure.findobj(lambda artist: artist.get_gid() == _GID)
+    heights = [box.get_window_extent(renderer).height / figure.dpi for box in keys]
+    figure.set_figheight(body + sum(heights))
+
+
+def inset(ax: Axes, lines: Sequence[Entry], low: float, high: float) -> None:
+    """Puts lines into the upper left corner and sets the log y axis to hold `low` to `high` below them."""
+    size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
+    figure = ax.figure.get_figure(root=True)
+    room = len(lines) * 1.45 * size / (0.8 * ax.get_position().height * figure.get_size_inches()[1] * 72)
+    bottom, top = math.log(low), math.log(high)
+    ax.set_ylim(low, math.exp(bottom + (top - bottom) / (1 - min(room, 0.6))))
+    stack = VPacker(children=[_row(entry, size) for entry in lines], sep=0.3 * size, pad=0, align="left")
+    ax.add_artist(AnchoredOffsetbox("upper left", child=stack, pad=0, borderpad=0.6, frameon=False))
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """The name, or its beginning and end around an ellipsis."""
+    return name if len(name) <= most else f"{name[: most - most // 3 - 1]}…{name[-(most // 3) :]}"
+
+
+def text_width(text: str, size: float) -> float:
+    """Width of a text in points."""
+    font = FontProperties(family=rcParams["font.family"], size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, "$" in text)
+    return float(width)
+
+
+def _columns(group: Group, rows: int) -> list[Sequence[Entry]]:
+    """The entries in columns of at most `rows`, balanced."""
+    count = math.ceil(len(group.entries) / rows)
+    height = math.ceil(len(group.entries) / count)
+    return [group.entries[start : start + height] for start in range(0, len(group.entries), height)]
+
+
+def _width(groups: Sequence[Group], rows: int, size: float) -> float:
+    """Width in points that the groups take in `rows` rows."""
+    total = 0.0
+    for group in [group for group in groups if group.entries]:
+        columns = _columns(group, rows)
+        entries = [max(e.width + _GAP + text_width(e.label, size) for e in column) for column in columns]
+        total += max(sum(entries) + _COLUMN_GAP * (len(columns) - 1), text_width(group.heading, size)) + _GROUP_GAP
+    return total - _GROUP_GAP
+
+
+def _block(group: Group, rows: int, size: float) -> OffsetBox:
+    columns: list[OffsetBox] = [
+        VPacker(children=[_row(entry, size) for entry in column], sep=0.3 * size, pad=0, align="left")
+        for column in _columns(group, rows)
+    ]
+    body = HPacker(children=columns, sep=_COLUMN_GAP, pad=0, align="top")
+    heading = TextArea(group.heading, textprops={"size": size, "style": "italic", "color": INK})
+    return VPacker(children=[heading, body], sep=0.35 * size, pad=0, align="left")
+
+
+def _row(entry: Entry, size: float) -> OffsetBox:
+    text = TextArea(entry.label, textprops={"size": size, "color": INK})
+    if entry.drawing is None:
+        return text
+    area = DrawingArea(entry.width, 0.7 * size, 0, 0.35 * size)
+    for artist in entry.drawing if isinstance(entry.drawing, tuple) else (entry.drawing,):
+        area.add_artist(artist)
+    return HPacker(children=[area, text], sep=_GAP, pad=0, align="center")

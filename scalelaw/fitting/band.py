@@ -1,0 +1,36 @@
+"""Band: predictions with their interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Band:
+    """A curve and its interval at each point, arrays of one shape, in the unit of what is predicted.
+
+    Attributes:
+        mid: the estimate.
+        low, high: ends of the interval; None where the spread is unknown, never a band of width zero.
+        level: probability that the interval is meant to cover.
+    """
+
+    mid: Array
+    low: Array | None
+    high: Array | None
+    level: float = 0.95
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lists of numbers under the names of the fields."""
+        return {
+            "mid": self.mid.tolist(),
+            "low": None if self.low is None else self.low.tolist(),
+            "high": None if self.high is None else self.high.tolist(),
+            "level": self.level,
+        }

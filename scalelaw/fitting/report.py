@@ -1,0 +1,38 @@
+"""A fit as a table that a paper could use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scalelaw.fitting.fit import Fit
+
+
+def number(value: float | None) -> str:
+    """Five significant digits; a dash for what is unknown."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:.5g}"
+
+
+def table(fit: Fit, level: float = 0.95) -> str:
+    """Header, one line a parameter, what was minimised, the status and the warnings."""
+    rows = [["", "estimate", "std. error", f"{100 * level:g} % interval"]]
+    for name, value in fit.params.items():
+        low, high = fit.interval(name, level)
+        ends = "unknown" if low is None and high is None else f"{number(low)} to {number(high)}"
+        if (low is None) != (high is None):
+            ends = f"above {number(low)}" if high is None else f"below {number(high)}"
+        rows.append([name, number(value), number(fit.stderr[name]), ends])
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [f"{fit.law.__name__}: {fit.law.equation}"]
+    lines += ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    chosen = f" ({fit.points})" if fit.points else ""
+    value = f"{fit.objective_value:.6g}, a sum over runs"
+    lines.append(f"{fit.n} runs{chosen}; {fit.objective} in {fit.space} space: {value}")
+    if fit.objective.word == "huber":
+        lines.append(f"{100 * fit.inside:.0f} % of residuals inside delta")
+    lines.append(f"standard errors: {fit.basis}; {fit.agreed} of {fit.starts} starts agree")
+    lines.append(f"status: {fit.status}")
+    lines += [f"warning: {warning}" for warning in fit.warnings]
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""Files that are whole or absent: written aside, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scalelaw.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary path beside `path`, flushes it to disk and renames it to `path`.
+
+    Raises:
+        UserError: when the disk is full or the folder cannot be written; `path` is then as it was.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another folder with -o, "
+                        "or free the disk") from error  # fmt: skip
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically, keys in the order given."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values: keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        UserError: when the file is missing, unreadable or malformed.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error})") from error
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Writes one Parquet file atomically."""
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """Reads one Parquet file with its field metadata.
+
+    Raises:
+        UserError: when it is missing or not Parquet.
+    """
+    try:
+        return pq.ParquetFile(path).read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: is not a Parquet file ({str(error).splitlines()[0]}); remove or mend it") from error

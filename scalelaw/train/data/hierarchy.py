@@ -1,0 +1,238 @@
+"""Random Hierarchy Model images: a grammar picks symbols level by level, the last symbols become patches of pixels.
+
+Cagnetta, Petrini, Tomasini, Favero, Wyart 2024 (arXiv 2307.02129); production rules with Zipf's law as in Cagnetta,
+Kang, Wyart 2025. A class picks one of its rules, which names a tuple of symbols; every symbol picks one of its own, and
+so on. All tuples of a level are distinct, so the image determines every choice. Nothing is stored but the grammar:
+image i is computed from (seed, i), on any backend and inside the step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from scalelaw.errors import UserError
+from scalelaw.train.data import grammar
+from scalelaw.train.data.source import Arrays, Source, twin_share
+from scalelaw.train.data.threefry import below, words
+
+HOLDOUT_START = 2**30  # held-out images have the same indices whatever the size of the training set
+NOISE_START = 2**31  # counters from here on make noise, those below make choices
+IMAGES = 0x696D67  # keeps the images' key apart from other uses of the same seed
+MAX_RESOLUTION = 1024
+MAX_TUPLES = 2**24  # of one level
+BRANCHING = {"2": 2, "2x2": 4}
+
+
+@dataclass(frozen=True, eq=False)
+class Hierarchy(Source):
+    """A grammar and its images.
+
+    Attributes:
+        symbols: of every level.
+        rules: per level, from the class down, the number m of rules of each parent.
+        branching: per level the number of children, 4 (two by two) or 2 (side by side and one above the other in turn).
+        patch: height and width in pixels of a last symbol.
+        zipf_a: per level; rule k = 1 ... m has probability proportional to k^-(1 + a), None for 1 / m.
+        noise: standard deviation of the noise on every pixel; the patches have unit variance.
+        seed: of grammar, images and noise.
+    """
+
+    symbols: int
+    rules: tuple[int, ...]
+    branching: tuple[int, ...]
+    patch: int
+    zipf_a: tuple[float | None, ...]
+    noise: float
+    seed: int
+
+    @property
+    def signature(self) -> Hashable:
+        return ("hierarchy", self.classes, self.resolution, self.branching, self.noise > 0)
+
+    @property
+    def holdout_start(self) -> int:
+        return HOLDOUT_START
+
+    def latents(self, arrays: Arrays, indices: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """Returns the class (int32 [b]) and per level the rules chosen (int32 [b, parents], counted from 0)."""
+        parents = grammar.parents(self.branching)
+        bits = words(arrays["key"], indices, 1 + sum(parents), start=0)
+        chosen, used = [], 1
+        for level, count in enumerate(parents):
+            draws = bits[:, used : used + count, None]
+            # Inverse of the cumulative distribution: the number of thresholds that the draw has reached.
+            chosen.append(jnp.sum(draws >= arrays[f"thresholds{level}"], axis=-1, dtype=jnp.int32))
+            used += count
+        return below(bits[:, 0], self.classes), chosen
+
+    def leaves(self, arrays: Arrays, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the last level's symbols (int32 [b, side, side]) and the classes (int32 [b])."""
+        labels, chosen = self.latents(arrays, indices)
+        grid = labels[:, None, None]
+        for level, (split, rows) in enumerate(zip(grammar.splits(self.branching), chosen, strict=True)):
+            rules = _repeat(rows.reshape(grid.shape), split)
+            grid = arrays[f"rules{level}"][_repeat(grid, split), rules, _place(grid, split)]
+        return grid, labels
+
+    def batch(self, arrays: Arrays, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+        grid, labels = self.leaves(arrays, indices)
+        split = (self.patch, self.patch)
+        images = arrays["patches"][_repeat(grid, split), _place(grid, split)]
+        if self.noise > 0:
+            # Table lookups and one sum, no product: the same bits on every backend, jitted or not, in any batch.
+            pixels = self.resolution**2 * self.channels
+            bits = words(arrays["key"], indices, -(-pixels // 2), start=NOISE_START)
+            quantile = jnp.concatenate([bits >> 16, bits & jnp.uint32(0xFFFF)], axis=1)[:, :pixels]
+            images = images + arrays["noise"][quantile.astype(jnp.int32)].reshape(images.shape)
+        return images, labels
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, and `holdout_twin_share`: held-out images of which training has one of equal class and rules.
+
+        Rules being unambiguous, equal last symbols mean equal choices all the way up. Costs a pass over the training
+        set without its pixels.
+        """
+        share = twin_share(self._leaf_rows(self.holdout_indices()), self._leaf_rows(np.arange(self.train_images)))
+        return {
+            "source": "hierarchy", "classes": self.classes, "resolution": self.resolution,
+            "train_images": self.train_images, "holdout_images": self.holdout_images, "symbols": self.symbols,
+            "rules": list(self.rules), "branching": list(self.branching), "patch": self.patch,
+            "zipf_a": ["uniform" if a is None else a for a in self.zipf_a], "noise": self.noise, "seed": self.seed,
+            "holdout_twin_share": share,
+        }  # fmt: skip
+
+    def _leaf_rows(self, indices: NDArray[Any]) -> Iterator[NDArray[np.uint16]]:
+        """The last symbols of every image, in blocks of rows."""
+        find = jax.jit(lambda arrays, block: self.leaves(arrays, block)[0].astype(jnp.uint16))
+        size = min(len(indices), 8192)
+        for start in range(0, len(indices), size):
+            block = indices[start : start + size].astype(np.int32)
+            rows = np.asarray(find(self.arrays, np.resize(block, size)))  # padded: one shape, one executable
+            yield rows[: len(block)].reshape(len(block), -1)
+
+
+def make(
+    *,
+    train_images: int | None,
+    holdout_images: int = 4096,
+    seed: int = 0,
+    classes: int = 100,
+    symbols: int = 32,
+    levels: int = 2,
+    rules: int | tuple[int, ...] = 32,
+    branching: str | tuple[str, ...] = "2x2",
+    patch: int = 2,
+    zipf_a: float | str | tuple[float | str, ...] = 0.0,
+    noise: float = 0.3,
+) -> Hierarchy:
+    """Draws a grammar.
+
+    Args:
+        rules, branching, zipf_a: one value for all levels or a tuple from the class down. `branching` is "2x2" or "2",
+            `zipf_a` a number of at least 0 or "uniform".
+        others: as in `Hierarchy`.
+
+    Raises:
+        UserError: one line for each setting that cannot be.
+    """
+    sizes = {"train_images": (train_images, 1, HOLDOUT_START), "holdout_images": (holdout_images, 1, HOLDOUT_START),
+             "seed": (seed, 0, 2**63 - 1), "classes": (classes, 2, 2**16 - 1), "symbols": (symbols, 2, 2**12),
+             "levels": (levels, 1, 10), "patch": (patch, 1, MAX_RESOLUTION)}  # fmt: skip
+    wrong = [f"[data] {name}: must be a whole number from {least} to {most}, not {value!r}"
+             for name, (value, least, most) in sizes.items()
+             if not (_is_whole(value) and least <= value <= most)]  # fmt: skip
+    if train_images is None:
+        wrong[0] = "[data] train_images: is missing; the built-in images have no end, say how many to use"
+    if not (_is_number(noise) and 0 <= noise < math.inf):
+        wrong.append(f"[data] noise: must be a number of at least 0, not {noise!r}")
+    if train_images is None or wrong:
+        raise UserError(*wrong)
+
+    counts, children, exponents = _levels(levels, rules, branching, zipf_a)
+    resolution = _check_shape(classes, symbols, counts, children, patch)
+    arrays: dict[str, jax.Array] = {}
+    for level, (m, s, a) in enumerate(zip(counts, children, exponents, strict=True)):
+        parents = classes if level == 0 else symbols
+        arrays[f"rules{level}"] = jnp.asarray(grammar.rules(seed, level, parents, m, symbols, s))
+        arrays[f"thresholds{level}"] = jnp.asarray(grammar.thresholds(m, a))
+    arrays["patches"] = jnp.asarray(grammar.patches(seed, symbols, patch**2), jnp.float32)
+    arrays["noise"] = jnp.asarray(noise * grammar.normal_quantiles(2**16), jnp.float32)
+    arrays["key"] = jnp.asarray(np.random.SeedSequence([IMAGES, seed]).generate_state(2))
+    return Hierarchy(classes, resolution, train_images, holdout_images, arrays, symbols, counts, children, patch,
+                     exponents, float(noise), seed)  # fmt: skip
+
+
+def _levels(
+    levels: int, rules: object, branching: object, zipf_a: object
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float | None, ...]]:
+    """Rules, children and Zipf exponents per level, each from one value for all levels or one for each."""
+    kinds: dict[str, tuple[object, Callable[[Any], bool], str]] = {
+        "rules": (rules, lambda m: _is_whole(m) and m >= 1, "whole numbers of at least 1"),
+        "branching": (branching, lambda word: isinstance(word, str) and word in BRANCHING, '"2x2" or "2"'),
+        "zipf_a": (zipf_a, lambda a: a == "uniform" or (_is_number(a) and 0 <= a < math.inf),
+                   'numbers of at least 0 or "uniform"'),
+    }  # fmt: skip
+    wrong: list[str] = []
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, (setting, fine, kind) in kinds.items():
+        found[name] = tuple(setting) if isinstance(setting, (tuple, list)) else (setting,) * levels
+        if len(found[name]) != levels:
+            count = len(found[name])
+            wrong.append(f"[data] {name}: {count} values for {levels} levels; give one, or one per level")
+        wrong += dict.fromkeys(f"[data] {name}: must be {kind}, not {v!r}" for v in found[name] if not fine(v))
+    if wrong:
+        raise UserError(*wrong)
+    children = tuple(BRANCHING[word] for word in found["branching"])
+    return found["rules"], children, tuple(None if a == "uniform" else float(a) for a in found["zipf_a"])
+
+
+def _check_shape(classes: int, symbols: int, counts: tuple[int, ...], children: tuple[int, ...], patch: int) -> int:
+    """Returns the resolution of an image, after checking that it is square and that the tuples can be distinct."""
+    wrong = []
+    for level, (m, s) in enumerate(zip(counts, children, strict=True)):
+        parents, room = (classes if level == 0 else symbols), symbols**s
+        if parents * m > min(room, MAX_TUPLES):
+            most = min(room, MAX_TUPLES) // parents
+            mend = f"use at most {most} rules" if most else "use more symbols or fewer classes"
+            wrong.append(f"[data] rules: level {level + 1} needs {parents} x {m} distinct tuples of {s} symbols, of"
+                         f" which {symbols} make {room} (and {MAX_TUPLES} are stored at most); {mend}")  # fmt: skip
+    height, width = (math.prod(split) * patch for split in zip(*grammar.splits(children), strict=True))
+    if height != width:
+        wrong.append(f"[data] branching: images of {height} x {width} pixels are not square; use an even number of"
+                     ' levels with "2", or "2x2"')  # fmt: skip
+    if max(height, width) > MAX_RESOLUTION:
+        wrong.append(f"[data] levels: images of {height} x {width} pixels; use fewer levels or a smaller patch, for at"
+                     f" most {MAX_RESOLUTION}")  # fmt: skip
+    if wrong:
+        raise UserError(*wrong)
+    return int(height)
+
+
+def _repeat(grid: jax.Array, split: tuple[int, int]) -> jax.Array:
+    """Gives every child its parent's entry: [b, h, w] becomes [b, h * split[0], w * split[1]].
+
+    Gathering child by child fuses; gathering whole tuples and transposing them was 3 to 7 times slower on CPU.
+    """
+    return jnp.repeat(jnp.repeat(grid, split[0], axis=1), split[1], axis=2)
+
+
+def _place(grid: jax.Array, split: tuple[int, int]) -> jax.Array:
+    """Which child of its parent each child is, row by row: int32 [h * split[0], w * split[1]]."""
+    down, across = (jnp.arange(size * by) % by for size, by in zip(grid.shape[1:], split, strict=True))
+    return down[:, None] * split[1] + across
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

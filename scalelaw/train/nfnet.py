@@ -1,0 +1,293 @@
+"""NFNet on flax.nnx: F0 to F7+ exactly as published, and the nano family through the same blocks.
+
+Brock, De, Smith, Simonyan 2021 (arXiv 2102.06171), "the paper" below; names and initial values follow its published
+code and checkpoints. What is where:
+
+- `init` and `apply` are the pure pair that a training step needs: a nested dict of arrays in, logits out.
+- `NFNet` is the module behind them; `NFNet.features` gives the pooled features, `NFNet.blocks` the residual blocks.
+- `published_names` maps every parameter to its (module, name) in DeepMind's checkpoints. The path in the nested dict
+  is that module's path, so kinds of parameters follow from names: `gain`, `bias` (of convolutions), `b` and `w` (of
+  linear layers, convolutions have `w` too), `skip_gain`; the head kernel is ("linear", "w") at the top, see `HEAD`.
+
+The nano family (N0 ...) is for images of 8 to 32 pixels and for CPUs. Same block, activation, standardisation and head; what differs:
+the stem is one 3x3 convolution of stride 1 straight to the first stage's width (four convolutions and a stride of 4 would leave
+nothing of an 8x8 image), there are two stages of one block (4x4 pixels need no more), and the bottleneck is one dense group,
+because groups of 128 channels are wider than the whole network and grouped convolutions are what a CPU is slowest at.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+from scipy import special
+
+from scalelaw.architecture import Block, Variant
+from scalelaw.train.convolution import convolve, standardise
+
+GAMMA = 1.7015043497085571  # makes the variance of gamma * gelu(z) one for z from N(0, 1)
+ALPHA = 0.2  # the residual branch's share
+HEAD = ("linear", "w")  # the head kernel's path: decayed but not clipped
+
+Params = dict[str, Any]
+"""A nested dict of arrays: module names down to parameter names."""
+
+Images = Float[Array, "batch height width channels"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where parameters begin: of type `dtype`, drawn from `rng`; without one only shapes (`jax.ShapeDtypeStruct`).
+
+    NumPy draws them because it is the same on every backend and takes no compiling (5 s for a nano model on one core).
+    """
+
+    dtype: DTypeLike = jnp.float32
+    rng: np.random.Generator | None = None
+
+    def normal(self, shape: tuple[int, ...], std: float, cut: float = math.inf) -> nnx.Param[Any]:
+        """Draws from N(0, std^2), of which only values within `cut` standard deviations are kept."""
+        if self.rng is None:
+            return self.full(shape, 0.0)
+        if cut < math.inf:
+            z = special.ndtri(self.rng.uniform(special.ndtr(-cut), special.ndtr(cut), shape))
+        else:
+            z = self.rng.standard_normal(shape)
+        return nnx.Param(jnp.asarray(std * z, self.dtype))
+
+    def full(self, shape: tuple[int, ...], value: float) -> nnx.Param[Any]:
+        """The same value everywhere."""
+        if self.rng is None:
+            return nnx.Param(jax.ShapeDtypeStruct(shape, self.dtype))
+        return nnx.Param(jnp.asarray(np.full(shape, value), self.dtype))
+
+
+def activation(x: Array) -> Array:
+    """gamma * gelu(x), the tanh form (the paper's section 2, appendix D)."""
+    return GAMMA * jax.nn.gelu(x, approximate=True)
+
+
+def mean_pool(x: Images) -> Images:
+    """2x2 mean pool of stride 2, SAME: at an odd edge the mean is over the pixels that exist."""
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    total = x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]
+    rows = jnp.full((x.shape[1] // 2, 1, 1), 2, x.dtype).at[-1].add(-(height % 2))
+    columns = jnp.full((x.shape[2] // 2, 1), 2, x.dtype).at[-1].add(-(width % 2))
+    return total / (rows * columns)
+
+
+class Convolution(nnx.Module):
+    """Weight-standardised convolution with gain and bias per output channel.
+
+    Starts at w ~ N(0, 1 / fan_in), gain 1, bias 0, as published (standardisation makes it insensitive to the former).
+    """
+
+    def __init__(self, kernel: int, inside: int, out: int, *, stride: int = 1, groups: int = 1, start: Start) -> None:
+        shape = (kernel, kernel, inside // groups, out)
+        self.w = start.normal(shape, std=math.prod(shape[:-1]) ** -0.5)
+        self.gain = start.full((out,), 1.0)
+        self.bias = start.full((out,), 0.0)
+        self.stride, self.groups = stride, groups
+
+    def __call__(self, x: Images) -> Images:
+        """Standardises in the parameters' type, convolves in the images'."""
+        kernel = standardise(self.w[...], self.gain[...]).astype(x.dtype)
+        return convolve(x, kernel, stride=self.stride, groups=self.groups) + self.bias[...].astype(x.dtype)
+
+
+class Linear(nnx.Module):
+    """Linear layer; starts at b = 0 and w ~ N(0, std^2), or without `std` at a N(0, 1 / fan_in) cut at two deviations."""
+
+    def __init__(self, inside: int, out: int, *, std: float | None = None, start: Start) -> None:
+        shape = (inside, out)
+        self.w = start.normal(shape, std=inside**-0.5, cut=2.0) if std is None else start.normal(shape, std=std)
+        self.b = start.full((out,), 0.0)
+
+    def __call__(self, x: Float[Array, "batch inside"]) -> Float[Array, "batch out"]:
+        return x @ self.w[...].astype(x.dtype) + self.b[...].astype(x.dtype)
+
+
+class SqueezeExcite(nnx.Module):
+    """A gate in (0, 1) per image and channel from the channels' means; its hidden layer is half as wide."""
+
+    def __init__(self, channels: int, *, start: Start) -> None:
+        self.linear = Linear(channels, channels // 2, start=start)
+        self.linear_1 = Linear(channels // 2, channels, start=start)
+
+    def __call__(self, x: Images) -> Float[Array, "batch 1 1 channels"]:
+        hidden = jax.nn.relu(self.linear(jnp.mean(x, axis=(1, 2))))
+        return jax.nn.sigmoid(self.linear_1(hidden))[:, None, None, :]
+
+
+class NFBlock(nnx.Module):
+    """One residual block: shortcut + alpha * skip_gain * branch (the paper's figure 7 and section 4)."""
+
+    def __init__(self, shape: Block, beta: float, *, start: Start) -> None:
+        conv = functools.partial(Convolution, start=start)
+        inside, groups = shape.bottleneck, shape.groups
+        self.stride, self.beta = shape.stride, beta
+        self.conv0 = conv(1, shape.channels_in, inside)
+        self.conv1 = conv(3, inside, inside, stride=shape.stride, groups=groups)
+        self.conv1b = conv(3, inside, inside, groups=groups)
+        self.conv2 = conv(1, inside, shape.channels_out)
+        self.squeeze_excite = SqueezeExcite(shape.channels_out, start=start)
+        self.projects = shape.projects
+        if shape.projects:
+            self.conv_shortcut = conv(1, shape.channels_in, shape.channels_out)
+        self.skip_gain = start.full((), 0.0)
+
+    def branch(self, a: Images) -> Images:
+        """The residual branch of the scaled activations `a`, before stochastic depth, skip gain and alpha."""
+        out = self.conv1(activation(self.conv0(a)))
+        out = self.conv2(activation(self.conv1b(activation(out))))
+        return 2 * self.squeeze_excite(out) * out
+
+    def shortcut(self, x: Images, a: Images) -> Images:
+        """x itself, or where shape changes the scaled activations `a`, pooled when strided, through a 1x1 convolution."""
+        if not self.projects:
+            return x
+        return self.conv_shortcut(mean_pool(a) if self.stride > 1 else a)
+
+    def __call__(self, x: Images, *, drop: float = 0.0, key: Array | None = None) -> Images:
+        """`drop` is the probability that an image skips the branch; as published, those that keep it are not rescaled."""
+        a = activation(x) * self.beta
+        branch = self.branch(a)
+        if drop > 0.0:
+            keep = jax.random.bernoulli(_needed(key), 1 - drop, (x.shape[0], 1, 1, 1))
+            branch = jnp.where(keep, branch, 0)
+        return self.shortcut(x, a) + ALPHA * self.skip_gain[...].astype(x.dtype) * branch
+
+
+class NFNet(nnx.Module):
+    """The network of `variant` for `classes` classes, its parameters as `start` gives them.
+
+    Rates of dropout and stochastic depth at 0, the default, are evaluation mode; above 0 they need a `key`.
+    """
+
+    def __init__(self, variant: Variant, classes: int, start: Start) -> None:
+        conv = functools.partial(Convolution, start=start)
+        self.stem_names = tuple(f"stem_conv{i}" for i in range(len(variant.stem_channels)))
+        self.block_names = tuple(f"nf_block_{i}" if i else "nf_block" for i in range(len(variant.blocks)))
+        inputs = (3, *variant.stem_channels[:-1])
+        for name, *io, stride in zip(self.stem_names, inputs, variant.stem_channels, variant.stem_strides, strict=True):
+            setattr(self, name, conv(3, *io, stride=stride))
+        for name, shape, scale in zip(self.block_names, variant.blocks, expected_scales(variant), strict=True):
+            setattr(self, name, NFBlock(shape, 1 / scale, start=start))
+        self.final_conv = conv(1, variant.widths[-1], variant.head_channels)
+        self.linear = Linear(variant.head_channels, classes, std=0.01, start=start)
+
+    @property
+    def blocks(self) -> list[NFBlock]:
+        """The residual blocks in order."""
+        return [getattr(self, name) for name in self.block_names]
+
+    def stem(self, images: Images) -> Images:
+        """The stem's convolutions, an activation between each two."""
+        first, *rest = (getattr(self, name) for name in self.stem_names)
+        x: Images = first(images)
+        for convolution in rest:
+            x = convolution(activation(x))
+        return x
+
+    def features(
+        self, images: Images, *, stochastic_depth: float = 0.0, key: Array | None = None
+    ) -> Float[Array, "batch features"]:
+        """Pooled features; block i of n is dropped with probability `stochastic_depth` * i / n."""
+        x = self.stem(images)
+        for index, block in enumerate(self.blocks):
+            drop = stochastic_depth * index / len(self.block_names)
+            x = block(x, drop=drop, key=jax.random.fold_in(_needed(key), index) if drop else None)
+        return jnp.mean(activation(self.final_conv(x)), axis=(1, 2))
+
+    def __call__(
+        self, images: Images, *, dropout: float = 0.0, stochastic_depth: float = 0.0, key: Array | None = None
+    ) -> Float[Array, "batch classes"]:
+        """Logits, in the images' type. `dropout` is the probability that a pooled feature is zeroed."""
+        pooled = self.features(images, stochastic_depth=stochastic_depth, key=key)
+        if dropout:
+            keep = jax.random.bernoulli(
+                jax.random.fold_in(_needed(key), len(self.block_names)), 1 - dropout, pooled.shape
+            )
+            pooled = jnp.where(keep, pooled / (1 - dropout), 0)
+        return self.linear(pooled)
+
+
+def expected_scales(variant: Variant) -> list[float]:
+    """The standard deviation s expected of each block's input at the start, were every skip gain 1; beta = 1 / s.
+
+    A stage's first block ends what came before: its projected shortcut sees activations of variance one again.
+    """
+    scales, s = [], 1.0
+    for block in variant.blocks:
+        scales.append(s)
+        s = math.sqrt((1.0 if block.starts_stage else s * s) + ALPHA * ALPHA)
+    return scales
+
+
+def init(variant: Variant, classes: int, key: Array, dtype: DTypeLike = jnp.float32) -> Params:
+    """Returns the initial parameters: a nested dict of arrays of type `dtype`, keyed by the published module names.
+
+    They depend on `key` alone, not on the backend. Not for use under `jax.jit`; see `abstract` for shapes.
+    """
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    return nnx.to_pure_dict(nnx.state(NFNet(variant, classes, Start(dtype, rng))))
+
+
+def apply(
+    variant: Variant,
+    classes: int,
+    params: Params,
+    images: Images,
+    *,
+    dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
+    key: Array | None = None,
+    dtype: DTypeLike = jnp.float32,
+) -> Float[Array, "batch classes"]:
+    """Returns the logits of `images` (any float type), computed in type `dtype`; pure, to be called under `jax.jit`.
+
+    The rates are static; at 0 (evaluation) no `key` is needed.
+    """
+    return bind(variant, classes, params)(
+        images.astype(dtype), dropout=dropout, stochastic_depth=stochastic_depth, key=key
+    )
+
+
+def bind(variant: Variant, classes: int, params: Params) -> NFNet:
+    """Returns the module that holds `params`, for what is neither `init` nor `apply` (features, single blocks)."""
+    return nnx.merge(_graph(variant, classes), params)
+
+
+def abstract(variant: Variant, classes: int, dtype: DTypeLike = jnp.float32) -> Params:
+    """Returns the parameters' shapes and types (`jax.ShapeDtypeStruct`s) without computing or storing any."""
+    return nnx.to_pure_dict(nnx.state(NFNet(variant, classes, Start(dtype))))
+
+
+def published_names(params: Params) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Returns for every parameter's path in `params` its (module, name) in the published checkpoints.
+
+    For example ("nf_block_1", "squeeze_excite", "linear_1", "w") is w of "NFNet/~/nf_block_1/~/squeeze_excite/~/linear_1".
+    """
+    paths = [tuple(str(part.key) for part in path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    return {path: ("/~/".join(("NFNet", *path[:-1])), path[-1]) for path in paths}
+
+
+@functools.lru_cache(maxsize=64)
+def _graph(variant: Variant, classes: int) -> nnx.GraphDef[NFNet]:
+    return nnx.graphdef(NFNet(variant, classes, Start()))
+
+
+def _needed(key: Array | None) -> Array:
+    if key is None:
+        raise ValueError("dropout and stochastic depth need a random key")
+    return key

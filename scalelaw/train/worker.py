@@ -1,0 +1,200 @@
+"""One command does the work: each run leased, trained and committed by itself; runs of one shape share a step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+from pydantic import ValidationError
+
+from scalelaw import architecture, compute
+from scalelaw.errors import UserError
+from scalelaw.runs import ResultsFolder, Run, files
+from scalelaw.sweep import RunConfig, data_facts, run_cost
+from scalelaw.train import data, loop, recipe, step
+from scalelaw.train.data import Order, Source
+from scalelaw.train.trace import Trace
+
+Emit = Callable[[dict[str, Any]], None]
+ERROR_LINES = 12
+
+
+class Worker:
+    """Trains runs of one results folder, keeping data and compiled programs between them.
+
+    Args:
+        results: the folder.
+        emit: takes one event, a JSON object, for whoever watches.
+    """
+
+    def __init__(self, results: ResultsFolder, emit: Emit) -> None:
+        self.results, self.emit = results, emit
+        self.sweep = files.read_json(results.root / "sweep.json")
+        self._sources: dict[str, Source] = {}
+        self._programs: dict[object, step.Programs] = {}
+        self._commit = commit()
+
+    def work(self, run_ids: Sequence[str]) -> int:
+        """Trains the runs that need it, in order. Returns how many failed; finished and leased ones are passed over."""
+        failed = 0
+        configs = {run_id: self.config(run_id) for run_id in run_ids}
+        for run_id, config in configs.items():
+            with self.results.lease(run_id) as mine:
+                if not mine:
+                    self.emit({"run_id": run_id, "event": "leased elsewhere"})
+                elif self.results.row_status(run_id) in ("finished", "diverged"):
+                    self.emit({"run_id": run_id, "event": "already done"})
+                else:
+                    failed += self.train(run_id, config) == "failed"
+        return failed
+
+    def config(self, run_id: str) -> RunConfig:
+        """The checked configuration of a run."""
+        try:
+            return RunConfig.model_validate(self.results.config(run_id))
+        except ValidationError as error:
+            place = self.results.run_path(run_id) / "config.json"
+            raise UserError(f"{place}: is not a run of this version ({error.error_count()} mistakes); "
+                            "run scalelaw sweep again") from error  # fmt: skip
+
+    def train(self, run_id: str, config: RunConfig) -> str:
+        """Trains one leased run and commits its row. Returns its status."""
+        started = datetime.now(UTC)
+        attempts = int(self.results.noted(run_id).get("attempts", 0)) + 1
+        self.results.note(run_id, attempts=attempts, pid=os.getpid(), started_at=started.isoformat())
+        self.emit({"run_id": run_id, "event": "started", "variant": config.model.variant})
+        row = self._facts(run_id, config, started, attempts)
+        try:
+            row = self._trained(row, config)
+        except UserError:
+            raise
+        except Exception:
+            lines = traceback.format_exc().strip().splitlines()
+            row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
+        self.results.commit_row(row)
+        self.emit({"run_id": run_id, "event": "done", "status": row.status, "val_loss": row.val_loss,
+                   "images": row.images_seen, "seconds": row.train_seconds, "error": row.error})  # fmt: skip
+        return str(row.status)
+
+    def _facts(self, run_id: str, config: RunConfig, started: datetime, attempts: int) -> Run:
+        """The columns that are known before training."""
+        facts = data_facts(config.data)
+        cost = run_cost(config, facts, self.sweep["utilisation"])
+        return Run(
+            run_id=run_id,
+            sweep=self.sweep["name"],
+            family=config.model.family,
+            variant=config.model.variant,
+            dataset=config.data.name,
+            params=cost.size.params,
+            params_body=cost.size.params_body,
+            macs_per_image=float(cost.size.macs_per_image),
+            resolution=facts.resolution,
+            unique_images=facts.train_images,
+            batch_size=config.train.batch_size,
+            peak_lr=config.train.peak_lr,
+            seed=config.train.seed,
+            hardware=jax.devices()[0].device_kind,
+            devices=1,
+            attempts=attempts,
+            config=files.canonical(config.to_json()),
+            commit=self._commit,
+            started_at=started,
+        )
+
+    def _trained(self, row: Run, config: RunConfig) -> Run:
+        """Trains and fills in the rest of the row."""
+        assert row.run_id is not None
+        assert row.macs_per_image is not None
+        assert row.unique_images is not None
+        device = known_hardware(str(row.hardware))
+        source = self.source(config)
+        rules = rules_of(config)
+        programs = self.programs(config, source, rules)
+        order = Order(int(row.run_id, 16), row.unique_images, config.train.images, config.train.batch_size)
+        assumed = self.sweep["utilisation"]
+        schedule = loop.Schedule(
+            order=order,
+            peak_lr=config.train.peak_lr,
+            evaluations=config.train.evaluations,
+            seed=config.train.seed,
+            core_hours_per_image=compute.core_hours(compute.train_flop(row.macs_per_image, 1), assumed),
+        )
+
+        def progress(images: int, speed: float) -> None:
+            self.emit({"run_id": row.run_id, "event": "progress", "images": images, "images_per_second": speed})
+
+        trace = Trace(self.results.run_path(row.run_id) / "trace")
+        outcome = loop.run(schedule, programs, source, rules, trace, progress)
+        flop = compute.train_flop(row.macs_per_image, outcome.images_seen)
+        cost = compute.cost(flop, outcome.seconds["train"], 1, device, assumed)
+        self.results.note(row.run_id, attempts=row.attempts, seconds=outcome.seconds,
+                          compile_seconds=programs.compile_seconds)  # fmt: skip
+        return replace(
+            row,
+            status=outcome.status,
+            epochs=outcome.images_seen / row.unique_images,
+            images_seen=outcome.images_seen,
+            train_seconds=outcome.seconds["train"],
+            train_flop=flop,
+            core_hours=cost.core_hours,
+            core_hours_basis=cost.basis,
+            utilisation=cost.utilisation,
+            val_loss=outcome.val_loss,
+            top1_error=outcome.top1_error,
+            error=outcome.reason,
+        )
+
+    def source(self, config: RunConfig) -> Source:
+        """The run's images, made once for each data configuration; its facts go to data-<name>.json."""
+        key = files.canonical(config.data.model_dump(mode="json"))
+        if key not in self._sources:
+            source = self._sources[key] = data.load(config.data)
+            path = self.results.root / f"{config.data.name}-{config.data.train_images}.json"
+            if not path.exists():
+                files.write_json(path, source.describe())
+        return self._sources[key]
+
+    def programs(self, config: RunConfig, source: Source, rules: recipe.Recipe) -> step.Programs:
+        """The compiled programs of the run's shape, built on first use."""
+        model = architecture.variant(config.model.variant, config.model.family)
+        shapes = tuple((name, array.shape) for name, array in sorted(source.arrays.items()))
+        key = (model, config.train.batch_size, source.signature, shapes, rules)
+        if key not in self._programs:
+            self._programs[key] = step.build(model, source, rules, config.train.batch_size)
+        return self._programs[key]
+
+
+def rules_of(config: RunConfig) -> recipe.Recipe:
+    """The run's recipe with the settings that the run overrides."""
+    train = config.train
+    overrides = {name: value for name in ("weight_decay", "momentum", "clipping", "warmup_share")
+                 if (value := getattr(train, name)) is not None}  # fmt: skip
+    return replace(recipe.recipe(train.recipe), **overrides)
+
+
+def known_hardware(kind: str) -> compute.Hardware:
+    """The hardware row of a JAX device kind; an unknown kind has no peak, so its cost is an estimate."""
+    try:
+        return compute.hardware(kind)
+    except UserError:
+        return compute.Hardware(kind, 1, None, "not in the hardware table")
+
+
+def commit() -> str | None:
+    """The commit of the code, None outside a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
