@@ -95,7 +95,7 @@ def _nano(k: int, width: int) -> Variant:
     return Variant(f"N{k}", "nfnet", (width, 2 * width), (1, 1), (1, 2), (width,), (1,), None)
 
 
-NANO_WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96)
+NANO_WIDTHS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 FAMILIES: dict[str, dict[str, Variant]] = {
     "nfnet": {
         row.name: row

@@ -70,6 +70,11 @@ class Law(ABC):
         return tuple(name for term in cls.terms for _, name in term.exponents)
 
 
+def _exp(x: float) -> float:
+    """exp(x) within the range of floating point: a guess must be finite whatever the units."""
+    return float(np.exp(np.clip(x, -700.0, 700.0)))
+
+
 def _line(x: Array, y: Array) -> tuple[float, float]:
     """Intercept and slope of the least-squares line y = a + b x; slope 0 when x does not vary."""
     centred = x - x.mean()
@@ -104,7 +109,7 @@ class PowerLaw(Law):
     def guess(cls, L: Array, **variables: Array) -> Self:
         """The regression line of ln L on ln C, which is the answer itself for least squares in log space."""
         intercept, slope = _line(np.log(variables["C"]), np.log(L))
-        return cls(A=float(np.exp(intercept)), alpha=-slope)
+        return cls(A=_exp(intercept), alpha=-slope)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class OffsetPowerLaw(Law):
         """Half of the lowest loss is irreducible, the rest a power law."""
         E = 0.5 * float(L.min())
         intercept, slope = _line(np.log(variables["C"]), np.log(L - E))
-        return cls(E=E, A=float(np.exp(intercept)), alpha=-slope)
+        return cls(E=E, A=_exp(intercept), alpha=-slope)
 
 
 @dataclass(frozen=True)
@@ -169,8 +174,8 @@ class SizeData(Law):
         (_, alpha, beta), *_ = np.linalg.lstsq(design, np.log(L - E), rcond=None)
         alpha, beta = max(float(alpha), 0.05), max(float(beta), 0.05)
         scale = float(np.exp(np.mean(np.log(L - E)))) / 2
-        A = scale * float(np.exp(alpha * np.mean(np.log(variables["N"]))))
-        B = scale * float(np.exp(beta * np.mean(np.log(variables["D"]))))
+        A = scale * _exp(alpha * float(np.mean(np.log(variables["N"]))))
+        B = scale * _exp(beta * float(np.mean(np.log(variables["D"]))))
         return cls(E=E, A=A, B=B, alpha=alpha, beta=beta)
 
     @property

@@ -15,6 +15,8 @@ from scalelaw.errors import UserError
 from scalelaw.train.data import grammar, hierarchy, load
 from scalelaw.train.data.threefry import below, threefry2x32
 
+PINNED_LABELS, PINNED_PIXEL = [2, 82, 87], 0.3724915385246277
+PINNED_GRID = [[8, 28, 16, 15], [20, 8, 13, 4], [21, 1, 8, 12], [19, 11, 30, 30]]
 DEMO = {"train_images": 32768, "classes": 100, "symbols": 32, "levels": 2, "rules": 32, "patch": 2, "noise": 0.3}
 GRAMMARS = {
     "demo": DEMO,
@@ -50,7 +52,7 @@ def test_first_symbols_of_the_tuples_are_spread_evenly():
 @pytest.mark.parametrize("a", [0.0, 0.5, 1.0, "uniform"])
 def test_rules_follow_zipfs_law(a):
     source = hierarchy.make(**{**DEMO, "zipf_a": a, "seed": 3})
-    labels, chosen = source.latents(source.arrays, jnp.arange(20_000))
+    labels, chosen = jax.jit(source.latents)(source.arrays, jnp.arange(20_000))
     expected = np.arange(1, 33.0) ** -(1 + a) if a != "uniform" else np.ones(32)
     expected /= expected.sum()
     for rows in chosen:
@@ -63,7 +65,7 @@ def test_rules_follow_zipfs_law(a):
 
 def test_class_and_choices_are_independent():
     source = hierarchy.make(**{**DEMO, "classes": 5, "rules": 4})
-    labels, chosen = source.latents(source.arrays, jnp.arange(50_000))
+    labels, chosen = jax.jit(source.latents)(source.arrays, jnp.arange(50_000))
     columns = [labels, *(rows[:, place] for rows in chosen for place in range(rows.shape[1]))]
     for i, one in enumerate(columns):
         for other in columns[:i]:
@@ -73,11 +75,17 @@ def test_class_and_choices_are_independent():
             assert stats.chi2_contingency(table).pvalue > 1e-4
 
 
+def draw(source, indices):
+    """Images and labels as NumPy arrays."""
+    images, labels = jax.jit(source.batch)(source.arrays, jnp.asarray(np.array(indices, np.int32)))
+    return np.asarray(images), np.asarray(labels)
+
+
 def oracle(source, images):
     """Classes of images, found by going up the grammar: nearest patch, then the only rule that makes each tuple."""
     size, patch = source.resolution, source.patch
     side = size // patch
-    pixels = np.asarray(images).reshape(-1, side, patch, side, patch, 3).swapaxes(2, 3)
+    pixels = images.reshape(-1, side, patch, side, patch, 3).swapaxes(2, 3)
     patches = np.asarray(source.arrays["patches"])
     distance = ((pixels.reshape(-1, side, side, 1, patch * patch * 3) - patches.reshape(len(patches), -1)) ** 2).sum(-1)
     grid = distance.argmin(-1)
@@ -98,24 +106,24 @@ def oracle(source, images):
 
 def test_an_oracle_that_inverts_the_rules_is_always_right(source):
     clean = hierarchy.make(**{**settings_of(source), "noise": 0.0})
-    images, labels = clean.batch(clean.arrays, jnp.arange(300))
-    assert (oracle(clean, images) == np.asarray(labels)).all()
+    images, labels = draw(clean, range(300))
+    assert (oracle(clean, images) == labels).all()
     assert len(np.unique(labels)) > 1
 
 
 def test_the_noise_leaves_most_images_legible():
     source = hierarchy.make(**DEMO)
-    images, labels = source.batch(source.arrays, jnp.arange(300))
+    images, labels = draw(source, range(300))
     clean = hierarchy.make(**{**DEMO, "noise": 0.0})
-    same, same_labels = clean.batch(clean.arrays, jnp.arange(300))
+    same, same_labels = draw(clean, range(300))
     assert (labels == same_labels).all()  # noise takes no draw away from the choices
-    noise = np.asarray(images - same).ravel()
+    noise = (images - same).ravel()
     assert noise.std() == pytest.approx(0.3, rel=0.01)
     assert stats.kstest(noise / 0.3, "norm").pvalue > 1e-4
     by_image = noise.reshape(300, -1)
     largest = np.abs(np.corrcoef(by_image) - np.eye(300)).max()
     assert largest < 6 / math.sqrt(by_image.shape[1])  # 45,000 pairs: 6 standard errors
-    assert np.mean(oracle(source, images) == np.asarray(labels)) > 0.95
+    assert np.mean(oracle(source, images) == labels) > 0.95
 
 
 def test_patches_are_distinct_and_of_unit_variance(source):
@@ -127,28 +135,41 @@ def test_patches_are_distinct_and_of_unit_variance(source):
 
 def test_an_image_depends_on_seed_and_index_alone(source):
     indices = np.array([5, 0, 2**30 + 7, 5, 31, 1000, 2**30 - 1], np.int32)
-    images, labels = map(np.asarray, source.batch(source.arrays, jnp.asarray(indices)))
+    batch = jax.jit(source.batch)
+
+    def draw_from(other, indices):  # sources of one signature share one compiled function
+        assert other.signature == source.signature
+        return [np.asarray(array) for array in batch(other.arrays, jnp.asarray(indices))]
+
+    images, labels = draw_from(source, indices)
     assert (images[0] == images[3]).all()
     assert images.shape == (7, source.resolution, source.resolution, 3)
     assert images.dtype == np.float32
     assert labels.dtype == np.int32
-    again = hierarchy.make(**settings_of(source))
-    jitted, jitted_labels = map(np.asarray, jax.jit(again.batch)(again.arrays, indices[::-1]))
-    assert (jitted[::-1] == images).all()
-    assert (jitted_labels[::-1] == labels).all()
-    inside = jax.jit(lambda arrays, i: source.batch(arrays, i)[0] * 1.0 + 0.0)  # fused into other work
-    for row, index in enumerate(indices[:3]):
-        assert (np.asarray(inside(source.arrays, jnp.asarray([index])))[0] == images[row]).all()
-    other = hierarchy.make(**{**settings_of(source), "seed": 1})
-    assert not np.array_equal(other.batch(other.arrays, indices)[0], images)
+    again, again_labels = draw_from(hierarchy.make(**settings_of(source)), indices[::-1])  # another order
+    assert (again[::-1] == images).all()
+    assert (again_labels[::-1] == labels).all()
+    alone = jax.jit(lambda arrays, i: (source.batch(arrays, i)[0], source.batch(arrays, i)[0] * 3))
+    assert (np.asarray(alone(source.arrays, indices[2:3])[0][0]) == images[2]).all()  # fused into other work
+    assert not np.array_equal(draw_from(hierarchy.make(**{**settings_of(source), "seed": 1}), indices)[0], images)
+
+
+@pytest.mark.slow
+def test_an_image_is_the_same_without_jit():
+    source, indices = hierarchy.make(**{**DEMO, "levels": 1, "patch": 1}), np.arange(40, dtype=np.int32)
+    with jax.disable_jit():
+        images, labels = source.batch(source.arrays, jnp.asarray(indices))
+    jitted, jitted_labels = draw(source, indices)
+    assert (np.asarray(images) == jitted).all()
+    assert (np.asarray(labels) == jitted_labels).all()
 
 
 def test_seeds_keep_what_they_mean():
     # Finished runs are named by their configs: if these numbers change, every recorded result loses its data.
     source = hierarchy.make(**DEMO)
-    images, labels = source.batch(source.arrays, jnp.asarray([0, 1, 2**30]))
-    grid, _ = source.leaves(source.arrays, jnp.asarray([0, 1, 2**30]))
-    assert np.asarray(labels).tolist() == PINNED_LABELS
+    images, labels = draw(source, [0, 1, 2**30])
+    grid, _ = jax.jit(source.leaves)(source.arrays, jnp.asarray([0, 1, 2**30]))
+    assert labels.tolist() == PINNED_LABELS
     assert np.asarray(grid[0]).tolist() == PINNED_GRID
     assert float(images[2, 3, 4, 1]) == pytest.approx(PINNED_PIXEL, abs=1e-6)
 
@@ -174,7 +195,7 @@ def test_share_of_latent_twins_equals_a_brute_force_count():
     source = hierarchy.make(**config)
 
     def latents(indices):
-        labels, chosen = source.latents(source.arrays, jnp.asarray(indices))
+        labels, chosen = jax.jit(source.latents)(source.arrays, jnp.asarray(indices))
         return [tuple(row) for row in np.column_stack([labels, *chosen]).tolist()]
 
     train = latents(np.arange(500))

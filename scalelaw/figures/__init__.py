@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from scalelaw.errors import UserError, nearest
-from scalelaw.figures import frontier, key, loss_vs_compute, optimal_lr, style
+from scalelaw.figures import frontier, legend, loss_vs_compute, optimal_lr, style
 from scalelaw.figures.numbers import Numbers
 from scalelaw.runs import RunTable
 
@@ -45,7 +45,8 @@ class Sheet:
         with style.paper():
             figure, axes = style.page(self.body, self.panels)
             self.draw(axes if self.panels > 1 else axes[0], numbers)
-            key.make_room(figure, self.body)
+            figure.align_ylabels(axes)
+            legend.make_room(figure, self.body)
         return figure
 
 

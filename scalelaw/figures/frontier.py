@@ -12,16 +12,27 @@ from matplotlib.axes import Axes
 
 from scalelaw.errors import UserError
 from scalelaw.figures import style
-from scalelaw.figures.key import Entry, banded, inset, key, mark, stroke
+from scalelaw.figures.legend import Entry, banded, inset, key, mark, stroke
 from scalelaw.figures.loss_vs_compute import LINE_POINTS, flop_per_core_hour
-from scalelaw.figures.numbers import Numbers, bars, in_words, models, plain, status_text, with_interval
+from scalelaw.figures.numbers import (
+    Numbers,
+    bar_ends,
+    in_words,
+    models,
+    plain,
+    status_text,
+    status_words,
+    with_interval,
+)
 from scalelaw.frontiers import frontier
 from scalelaw.runs import RunTable
 
-_PANELS = {"size": "macs_per_image", "epochs": "epochs"}
-_SYMBOLS = {"size": r"M^*", "epochs": r"\mathrm{epochs}^*"}
-_DOTTED = (0, (1, 1.4))
-EQUAL_COMPUTE = "equal_compute"
+_SYMBOLS = {"macs_per_image": "M^*", "params": "N^*", "epochs": r"\mathrm{epochs}^*", "images": "D^*"}
+_LINES: dict[str, dict[str, Any]] = {
+    "surface": {"color": style.INK, "linewidth": 1.0},
+    "equal_compute": {"color": style.ACCENT, "linewidth": 1.0, "linestyle": (0, (1, 1.4))},
+}
+SURFACE, EQUAL_COMPUTE = "surface", "equal_compute"
 
 
 def collect(runs: RunTable) -> Numbers:
@@ -33,7 +44,7 @@ def collect(runs: RunTable) -> Numbers:
     finished = runs.finished()
     best = finished.best_over("peak_lr") if finished.has("peak_lr") else finished
     front = frontier(best)
-    compute = best.variable("C")[1]
+    compute = front.size.compute
     cost = best.column(compute).astype(float)
     line = np.geomspace(np.nanmin(cost), np.nanmax(cost), LINE_POINTS)
     numbers: Numbers = {
@@ -41,20 +52,21 @@ def collect(runs: RunTable) -> Numbers:
         "compute": compute,
         "flop_per_core_hour": flop_per_core_hour(best),
         "models": models(runs),
-        "params_trend": _trend(front.params_trend),
-        "notes": list(best.notes),
+        "headline": front.headline,
+        "params_trend": None if front.size.quantity == "params" else _trend(front.params_trend),
+        "notes": list(front.notes),
     }
     points = front.points[front.points["approach"] == EQUAL_COMPUTE]
-    for panel, quantity in _PANELS.items():
+    for panel in ("size", "epochs"):
+        quantity = getattr(front, panel).quantity
         numbers[panel] = {
             "quantity": quantity,
-            "surface": _trend(getattr(front, panel), line, compute),
-            "equal_compute": _trend(front.approaches.get(EQUAL_COMPUTE, {}).get(panel), line, compute),
+            **{name: _trend(front.approaches[name][panel], line, compute) for name in (SURFACE, EQUAL_COMPUTE)},
             "points": _points(points, compute, quantity),
         }
-    drawn = [numbers[panel][what] for panel in _PANELS for what in ("surface", "equal_compute")]
-    if not len(points) and all(trend is None or trend["line"] is None for trend in drawn):
-        raise UserError(f"{runs.source}: neither the surface nor runs at equal compute give an optimum; train more sizes")
+    numbers["epochs"]["counts_images"] = not (best.has("unique_images") or best.has("epochs"))
+    if not len(points) and all(numbers["size"][name]["line"] is None for name in (SURFACE, EQUAL_COMPUTE)):
+        raise UserError(f"{runs.source}: no optimal size: {numbers['size'][front.headline]['note']}; train more sizes")
     numbers["caption"] = _caption(numbers)
     return dict(plain(numbers))
 
@@ -62,7 +74,8 @@ def collect(runs: RunTable) -> Numbers:
 def _points(points: pd.DataFrame, compute: str, quantity: str) -> Numbers:
     """The equal-compute minima of one quantity, intervals None where unknown."""
     unknown = [None] * len(points)
-    ends = {end: points[f"{quantity}_{end}"].tolist() if f"{quantity}_{end}" in points else unknown for end in ("low", "high")}
+    names = {end: f"{quantity}_{end}" for end in ("low", "high")}
+    ends = {end: points[name].tolist() if name in points else unknown for end, name in names.items()}
     return {
         compute: points[compute].tolist(),
         quantity: points[quantity].tolist(),
@@ -77,7 +90,7 @@ def _trend(trend: Any, line: npt.NDArray[np.float64] | None = None, compute: str
         return None
     numbers: Numbers = {name: getattr(trend, name) for name in ("params", "stderr", "interval", "status", "note")}
     if line is not None:
-        known = trend.params.get("alpha") is not None and trend.status in ("converged", "at_bound")
+        known = np.isfinite(trend.params["alpha"]) and trend.status not in ("failed", "dead_term")
         band = trend.predict(line) if known else None
         numbers["line"] = band and {compute: line, "mid": band.mid, "low": band.low, "high": band.high}
     return numbers
@@ -85,28 +98,39 @@ def _trend(trend: Any, line: npt.NDArray[np.float64] | None = None, compute: str
 
 def _caption(numbers: Numbers) -> str:
     parts = ["Model size (multiply-adds per image) and number of epochs of lowest loss against compute."]
-    for panel, word in (("size", "size"), ("epochs", "epochs")):
-        surface = numbers[panel]["surface"]
-        exponent = with_interval(surface["params"].get("alpha"), surface["interval"].get("alpha"))
-        parts.append(f"The surface's exponent of {word} is {exponent}{status_text(surface['status'])}.")
+    if numbers["size"]["quantity"] == "params":
+        parts[0] = parts[0].replace("multiply-adds per image", "parameters")
+    for panel in ("size", "epochs"):
+        for name in (SURFACE, EQUAL_COMPUTE):
+            trend = numbers[panel][name]
+            exponent = with_interval(plain(trend["params"]["alpha"]), trend["interval"]["alpha"])
+            said = exponent + status_text(trend["status"]) if trend["line"] else "none"
+            parts.append(f"Exponent of {panel} by {status_words(name)}: {said}.")
     bracketed = numbers["size"]["points"]["bracketed"]
-    parts.append(f"{sum(bracketed)} of {len(bracketed)} equal-compute minima are bracketed by a smaller and a larger model.")
+    if bracketed:
+        share = f"{sum(bracketed)} of {len(bracketed)}"
+        parts.append(f"{share} equal-compute minima are bracketed by a smaller and a larger model.")
+    parts.append("The envelope's exponents are set by the grid of sizes and epochs, and are not drawn.")
     return " ".join(parts)
 
 
 def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     """Draws what `collect` returned on two axes, size above and epochs below."""
     upper, lower = axes
-    compute = numbers["compute"]
+    compute, in_params = numbers["compute"], numbers["size"]["quantity"] == "params"
     for ax, panel in ((upper, "size"), (lower, "epochs")):
         low, high = _draw_panel(ax, numbers[panel], compute)
         inset(ax, _laws(numbers, panel), low, high)
-    style.plain_axis(upper.yaxis, style.plain_ticks(*upper.get_ylim(), most=5), in_words)
-    style.plain_axis(lower.yaxis, style.doublings(*lower.get_ylim()))
-    upper.set_ylabel("Optimal multiply-adds")
-    lower.set_ylabel("Optimal epochs")
-    _parameter_axis(upper, numbers["models"])
-    lower.axhline(1.0, color=style.GUIDE, linewidth=0.6, zorder=0)
+        style.plain_axis(ax.yaxis, style.plain_ticks(*ax.get_ylim(), most=5), in_words)
+    upper.set_ylabel("Optimal parameters" if in_params else "Optimal multiply-adds")
+    if not in_params:
+        _parameter_axis(upper, numbers["models"])
+    if numbers["epochs"]["counts_images"]:
+        lower.set_ylabel("Optimal images")
+    else:
+        lower.set_ylabel("Optimal epochs")
+        style.plain_axis(lower.yaxis, style.doublings(*lower.get_ylim()))
+        lower.axhline(1.0, color=style.GUIDE, linewidth=0.6, zorder=0)
     style.compute_axis(lower, compute)
     upper.tick_params(labelbottom=False)
     style.flop_axis(upper, compute, numbers["flop_per_core_hour"])
@@ -118,49 +142,50 @@ def _draw_panel(ax: Axes, panel: Numbers, compute: str) -> tuple[float, float]:
     """Draws lines, band and points; returns the limits that hold them."""
     ax.set_xscale("log")
     ax.set_yscale("log")
-    drawn: list[float] = []
-    surface, fitted = panel["surface"], panel["equal_compute"]
-    if surface is not None and surface["line"] is not None:
-        line = surface["line"]
-        if line["low"] is not None and line["high"] is not None:
-            ax.fill_between(line[compute], line["low"], line["high"], color=style.BAND, linewidth=0, zorder=1)
-            drawn += line["low"] + line["high"]
-        ax.plot(line[compute], line["mid"], color=style.INK, linewidth=1.0, zorder=2)
-        drawn += line["mid"]
-    if fitted is not None and fitted["line"] is not None:
-        line = fitted["line"]
-        ax.plot(line[compute], line["mid"], color=style.ACCENT, linestyle=_DOTTED, linewidth=1.0, zorder=3)
-        drawn += line["mid"]
     points = panel["points"]
+    drawn = [value for name in ("low", "high", panel["quantity"]) for value in points[name] if value is not None]
+    for name in (SURFACE, EQUAL_COMPUTE):
+        line = panel[name]["line"]
+        if line is None:
+            continue
+        ax.plot(line[compute], line["mid"], zorder=3, **_LINES[name])
+        drawn += line["mid"]
+        if name == SURFACE and line["low"] is not None and line["high"] is not None:
+            ax.fill_between(line[compute], line["low"], line["high"], color=style.BAND, linewidth=0, zorder=1)
+            widest = min(line["mid"]) / 2, max(line["mid"]) * 2  # a band without bounds must not flatten the rest
+            drawn += np.clip(line["low"] + line["high"], *widest).tolist()
     x, y = np.array(points[compute]), np.array(points[panel["quantity"]])
-    lengths, certain = bars(y, points["low"], points["high"]), np.array(points["bracketed"], dtype=bool)
+    low, high = (bar_ends(y, points[end]) for end in ("low", "high"))
+    ax.vlines(x, low, high, color=style.ACCENT, linewidth=0.8, zorder=4)
+    certain = np.array(points["bracketed"], dtype=bool)
     for kind, face in ((certain, style.ACCENT), (~certain, "white")):
-        if kind.any():
-            ax.errorbar(x[kind], y[kind], lengths[:, kind], fmt="o", color=style.ACCENT, mfc=face, elinewidth=0.8, zorder=4)
-    drawn += [value for name in ("low", "high", panel["quantity"]) for value in points[name] if value is not None]
+        ax.plot(x[kind], y[kind], linestyle="", marker="o", color=style.ACCENT, mfc=face, zorder=5)
     return style.log_limits(drawn, 0.06)
 
 
 def _laws(numbers: Numbers, panel: str) -> list[Entry]:
     """The exponents of one panel, or why there is none."""
-    symbol = _SYMBOLS[panel]
-    entries = []
-    surface, fitted = numbers[panel]["surface"], numbers[panel]["equal_compute"]
-    if surface is not None:
-        entries.append(Entry(_exponent(f"${symbol} \\propto C^{{\\,a}}$, $a$ = ", surface), banded(style.INK, linewidth=1.0)))
-    if fitted is not None:
-        dotted = stroke(style.ACCENT, linestyle=_DOTTED, linewidth=1.0)
-        entries.append(Entry(_exponent("at equal compute $a$ = ", fitted), dotted))
+    surface, equal = numbers[panel][SURFACE], numbers[panel][EQUAL_COMPUTE]
+    symbol = _SYMBOLS["images" if numbers[panel].get("counts_images") else numbers[panel]["quantity"]]
+    swatch = banded(**_LINES[SURFACE]) if surface["line"] and surface["line"]["low"] else stroke(**_LINES[SURFACE])
+    law = rf"${symbol} \propto C^{{\,a}}$, " if surface["status"] == "converged" else "surface: "
+    entries = [Entry(_exponent(law, surface), swatch if surface["line"] else ())]
+    if numbers[panel]["points"]["bracketed"]:
+        dotted = stroke(**_LINES[EQUAL_COMPUTE]) if equal["line"] else ()
+        entries.append(Entry(_exponent("equal $C$: ", equal), dotted))
     if panel == "size" and numbers["params_trend"] is not None:
-        entries.append(Entry(_exponent("in parameters $a$ = ", numbers["params_trend"])))
+        entries.append(Entry(_exponent("in parameters: ", numbers["params_trend"]), ()))
     return entries
 
 
 def _exponent(start: str, trend: Numbers) -> str:
-    value = trend["params"].get("alpha")
-    if value is None:
-        return start + trend["status"].replace("_", " ")
-    return start + with_interval(value, trend["interval"].get("alpha")) + status_text(trend["status"])
+    """An exponent with its interval; where it is not identified the words stand in the estimate's place."""
+    value, interval = trend["params"].get("alpha"), trend["interval"].get("alpha")
+    if value is not None and trend["status"] == "converged":
+        return f"{start}$a$ = {with_interval(value, interval)}"
+    _, bracket, ends = with_interval(value, interval).partition("[")
+    words = "unknown" if trend["status"] == "failed" else status_words(trend["status"])
+    return f"{start}$a$ {words}" + (f" {bracket}{ends}" if bracket else "")
 
 
 def _parameter_axis(ax: Axes, rows: Sequence[Numbers]) -> None:

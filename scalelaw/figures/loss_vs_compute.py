@@ -10,8 +10,18 @@ from matplotlib.axes import Axes
 from scalelaw import laws
 from scalelaw.errors import UserError
 from scalelaw.figures import style
-from scalelaw.figures.key import Entry, Group, banded, key, mark, shortened, stroke
-from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, shared_budgets, status_text, with_interval, with_known
+from scalelaw.figures.legend import Entry, Group, banded, key, mark, shortened, stroke
+from scalelaw.figures.numbers import (
+    NAMELESS,
+    Numbers,
+    model_of_run,
+    models,
+    plain,
+    shared_budgets,
+    status_text,
+    with_interval,
+    with_known,
+)
 from scalelaw.fitting import curvature, fit
 from scalelaw.runs import RunTable
 
@@ -32,7 +42,9 @@ def collect(runs: RunTable) -> Numbers:
     cost_column = finished.variable("C")[1]
     known = with_known(finished, [cost_column, "val_loss"])
     if len(known) < 2:
-        raise UserError(f"{runs.source}: {len(known)} finished runs have {cost_column} and val_loss; Figure 2 needs two")
+        raise UserError(
+            f"{runs.source}: {len(known)} finished runs with {cost_column} and val_loss; Figure 2 needs two"
+        )
     best = known.best_over("peak_lr") if known.has("peak_lr") else known
     numbers: Numbers = {
         "figure": "loss against compute",
@@ -86,6 +98,7 @@ def _front(best: RunTable, cost_column: str) -> Numbers:
         "stderr": result.stderr,
         "interval": {name: result.interval(name) for name in result.params},
         "status": result.status,
+        "warnings": result.warnings,
         "runs": len(front),
         "quadratic_term": bend and {"value": bend.value, "low": bend.low, "high": bend.high},
         "line": {cost_column: line, "mid": band.mid, "low": band.low, "high": band.high},
@@ -109,8 +122,8 @@ def _caption(numbers: Numbers, best: RunTable) -> str:
     if front is not None:
         alpha = with_interval(front["params"]["alpha"], front["interval"]["alpha"])
         parts.append(
-            f"Filled markers are the front, the {front['runs']} runs that no cheaper run matches; its law is L = A C^-alpha "
-            f"with alpha = {alpha}, 95 % interval{status_text(front['status'])}."
+            f"Filled markers are the front, the {front['runs']} runs that no cheaper run matches; its law is "
+            f"L = A C^-alpha with alpha = {alpha}, 95 % interval{status_text(front['status'])}."
         )
         bend = front["quadratic_term"]
         if bend is not None:
@@ -139,14 +152,16 @@ def draw(ax: Axes, numbers: Numbers) -> Axes:
         everything += line["mid"]
     for curve in numbers["curves"]:
         shade = shades[curve["model"]]
-        ax.plot(curve[compute], curve["val_loss"], color=shade, linewidth=0.8, alpha=0.75, zorder=2)
+        if curve["model"] != NAMELESS:
+            ax.plot(curve[compute], curve["val_loss"], color=shade, linewidth=0.8, alpha=0.75, zorder=2)
         for x, y, epochs, is_front in zip(
             curve[compute], curve["val_loss"], curve["epochs"], curve["on_front"], strict=True
         ):
             marker, scale = (markers[epochs], 1.0) if epochs in markers else ("o", 0.55)
             size = style.PAPER["lines.markersize"] * scale
             face = shade if is_front else "white"
-            ax.plot([x], [y], linestyle="", marker=marker, markersize=size, color=shade, mfc=face, zorder=5 if is_front else 3)
+            above = 5 if is_front else 3
+            ax.plot([x], [y], linestyle="", marker=marker, markersize=size, color=shade, mfc=face, zorder=above)
         everything += curve["val_loss"]
     low, high = style.log_limits(everything, 0.05)
     ax.set_ylim(low, high)
@@ -163,8 +178,9 @@ def _groups(numbers: Numbers, shades: dict[str, str], markers: dict[float, str])
     names = [curve["model"] for curve in numbers["curves"]]
     named = _thinned(names, MOST_MODELS_NAMED)
     heading = "Model" if len(named) == len(names) else f"Model ({len(named)} of {len(names)})"
-    groups = [Group(heading, [Entry(shortened(name), stroke(shades[name], linewidth=1.6)) for name in named])]
-    budgets = [Entry(f"{epochs:g}", mark(marker, style.INK, filled=False, x=4), 8) for epochs, marker in markers.items()]
+    strokes = [Entry(shortened(name), stroke(shades[name], linewidth=1.6)) for name in named if name != NAMELESS]
+    groups = [Group(heading, strokes)] if strokes else []
+    budgets = [Entry(f"{budget:g}", mark(sign, style.INK, filled=False, x=4), 8) for budget, sign in markers.items()]
     seen = {epochs for curve in numbers["curves"] for epochs in curve["epochs"] if epochs is not None}
     if seen - set(markers):
         size = style.PAPER["lines.markersize"] * 0.55

@@ -15,6 +15,9 @@ from scalelaw.runs import RunTable
 Numbers = dict[str, Any]
 """What `collect` returns and `draw` draws: plain JSON, every value of the figure in it."""
 
+NAMELESS = "all runs"
+"""The model of every run in a table that knows neither variants nor sizes."""
+
 SIGNIFICANT_DIGITS = 6
 """Digits kept of every number: far below a figure's resolution, and above the last bits in which machines differ."""
 
@@ -48,13 +51,13 @@ def with_known(runs: RunTable, columns: Sequence[str]) -> RunTable:
 
 
 def model_of_run(runs: RunTable) -> list[str]:
-    """For each run its model's name: the variant, else its size in words as "1.2M"; "all runs" where neither is known."""
+    """Each run's model: the variant, else its size in words as "1.2M"; `NAMELESS` where neither is known."""
     if runs.has("variant"):
         return [str(name) for name in runs.column("variant")]
     if runs.has("macs_per_image") or runs.has("params"):
         sizes, _ = runs.variable("N")
         return [in_words(size) for size in sizes]
-    return ["all runs"] * len(runs)
+    return [NAMELESS] * len(runs)
 
 
 def models(runs: RunTable) -> list[Numbers]:
@@ -93,11 +96,10 @@ def _at(runs: RunTable, column: str, place: int) -> float | None:
     return int(value) if value.is_integer() else value
 
 
-def bars(middle: npt.ArrayLike, low: Sequence[float | None], high: Sequence[float | None]) -> npt.NDArray[np.float64]:
-    """Lengths of error bars, shape (2, points): zero where an end is unknown."""
+def bar_ends(middle: npt.ArrayLike, ends: Sequence[float | None]) -> npt.NDArray[np.float64]:
+    """One end of the error bars, shape (points,): the middle itself where the end is unknown."""
     mid = np.asarray(middle, dtype=np.float64)
-    ends = [[m if end is None else end for m, end in zip(mid, side, strict=True)] for side in (low, high)]
-    return np.maximum(np.stack([mid - np.asarray(ends[0]), np.asarray(ends[1]) - mid]), 0.0)
+    return np.array([m if end is None else end for m, end in zip(mid, ends, strict=True)], dtype=np.float64)
 
 
 def in_words(value: float) -> str:
@@ -111,7 +113,7 @@ def in_words(value: float) -> str:
 def with_interval(value: float | None, interval: Sequence[float | None] | None) -> str:
     """An estimate and its interval as text, to the digits that the interval supports: "0.112 [0.103, 0.121]".
 
-    An unknown end is open ("[0.10, ∞)" style is not used: the word says it), an unknown interval is said to be so.
+    One end that is None is written "open"; where both are, the interval is said to be unknown.
     """
     if value is None:
         return "unknown"
@@ -133,4 +135,9 @@ def with_interval(value: float | None, interval: Sequence[float | None] | None) 
 
 def status_text(status: str) -> str:
     """What a legend adds to an estimate that is not simply converged: ", not identified"; else nothing."""
-    return "" if status == "converged" else f", {status.replace('_', ' ')}"
+    return "" if status == "converged" else f", {status_words(status)}"
+
+
+def status_words(status: str) -> str:
+    """A status without its underscores."""
+    return status.replace("_", " ")

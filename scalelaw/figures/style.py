@@ -83,8 +83,8 @@ def paper() -> Iterator[None]:
     """The paper's settings while the block runs; the user's own settings and backend are neither read nor changed."""
     with matplotlib.rc_context():
         backend = {"backend", "backend_fallback", "toolbar", "interactive", "webagg.port"}
-        defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in backend}
-        matplotlib.rcParams.update({**defaults, **PAPER})
+        defaults: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in backend}
+        matplotlib.rcParams.update(defaults | PAPER)
         yield
 
 
@@ -172,7 +172,7 @@ def plain_ticks(low: float, high: float, most: int = 8) -> list[float]:
 
 def _tick_series(low: float, high: float) -> Iterator[list[float]]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for series in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):
+    for series in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):
         yield [float(f"{digit * 10.0**power:.12g}") for power in powers for digit in series]
     for power in range(math.floor(math.log10(high - low)) - 1, math.floor(math.log10(high - low)) + 1):
         for digit in (1, 2, 5):
@@ -201,7 +201,7 @@ def apart(values: Sequence[float], low: float, high: float, gap: float) -> list[
 
 
 def plain_axis(axis: Any, ticks: Sequence[float], words: Callable[[float], str] | None = None) -> None:
-    """Ticks at these values, written as plain numbers (or by `words`), none between; even steps share their decimals."""
+    """Ticks at these values, none between, written as plain numbers or by `words`; even steps share their decimals."""
     even = len(ticks) > 2 and np.allclose(np.diff(ticks), ticks[1] - ticks[0])
     decimals = max((len(f"{tick:g}".partition(".")[2]) for tick in ticks), default=0) if even else None
     texts = [f"{tick:g}" if decimals is None else f"{tick:.{decimals}f}" for tick in ticks]

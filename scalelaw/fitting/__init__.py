@@ -1,10 +1,11 @@
 """Fitting: fit(law, ...) -> Fit, with status, spread and bootstrap."""
 
 from scalelaw.fitting.band import Band
-from scalelaw.fitting.bootstrap import Bootstrap
 from scalelaw.fitting.diagnosis import Status
-from scalelaw.fitting.fit import Fit, fit
 from scalelaw.fitting.objectives import OBJECTIVES, Huber, LeastSquares, Objective
+from scalelaw.fitting.resampling import Bootstrap
+from scalelaw.fitting.result import Fit
+from scalelaw.fitting.search import fit
 from scalelaw.fitting.straightness import Curvature, curvature
 
 __all__ = [

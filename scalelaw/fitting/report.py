@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scalelaw.fitting.fit import Fit
+    from scalelaw.fitting.result import Fit
 
 
 def number(value: float | None) -> str:
@@ -28,8 +28,8 @@ def table(fit: Fit, level: float = 0.95) -> str:
     lines = [f"{fit.law.__name__}: {fit.law.equation}"]
     lines += ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     chosen = f" ({fit.points})" if fit.points else ""
-    value = f"{fit.objective_value:.6g}, a sum over runs"
-    lines.append(f"{fit.n} runs{chosen}; {fit.objective} in {fit.space} space: {value}")
+    total = f"{fit.objective_value:.6g}, a sum over runs"
+    lines.append(f"{fit.n} runs{chosen}; {fit.objective} in {fit.space} space: {total}")
     if fit.objective.word == "huber":
         lines.append(f"{100 * fit.inside:.0f} % of residuals inside delta")
     lines.append(f"standard errors: {fit.basis}; {fit.agreed} of {fit.starts} starts agree")

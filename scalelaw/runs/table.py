@@ -20,6 +20,9 @@ from scalelaw.runs.schema import COLUMNS, LETTERS, arrow_field, python_type
 Points = Literal["all", "best", "envelope"]
 Letter = Literal["C", "N", "D", "L"]
 
+EQUAL_COMPUTE = 0.02
+"""Relative difference up to which two runs count as equally expensive."""
+
 _CELL = ("dataset", "family", "variant", "params", "macs_per_image", "resolution", "unique_images", "epochs",
          "images_seen", "train_flop", "batch_size", "parent")  # fmt: skip
 """Columns that tell cells apart: runs that agree in all of them differ in learning rate or seed alone."""
@@ -173,13 +176,19 @@ class RunTable:
         return replace(self.where(kept, note), points="best")
 
     def envelope(self) -> RunTable:
-        """The lower envelope: the runs that no cheaper or equally cheap run matches in loss, by rising compute."""
+        """The lower envelope: the runs that no cheaper or equally cheap run matches in loss, by rising compute.
+
+        Compute within `EQUAL_COMPUTE` counts as equal: images are whole, so equal budgets differ a little by size.
+        """
         cost, _ = self.variable("C")
         loss, _ = self.variable("L")
         order = np.lexsort((loss, cost))
-        before = np.concatenate([[np.inf], np.minimum.accumulate(loss[order])[:-1]])
-        kept = order[loss[order] < before]
-        frame = self.frame.iloc[kept].reset_index(drop=True)
+        cost, loss = cost[order], loss[order]
+        within = np.searchsorted(cost, cost * (1 + EQUAL_COMPUTE), side="right")
+        lowest = np.minimum.accumulate(loss)
+        before = np.concatenate([[np.inf], lowest[:-1]])
+        on_it = (loss < before) & (loss <= lowest[within - 1])
+        frame = self.frame.iloc[order[on_it]].reset_index(drop=True)
         note = f"envelope: {len(frame)} of {len(self)} runs are matched by no cheaper one"
         return replace(self, frame=frame, points="envelope", notes=(*self.notes, note))
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 
 from scalelaw import architecture, compute
 from scalelaw.errors import UserError
+from scalelaw.sweep import archive
 from scalelaw.sweep.config import DataConfig, DataSection, RunConfig
 
 
@@ -81,18 +77,15 @@ def with_digest(data: DataSection) -> DataConfig:
         return DataConfig(**data.model_dump(exclude_defaults=True))
     if data.path is None:
         raise UserError("[data] path: is missing; source = 'npz' reads a NumPy archive")
-    try:
-        digest = hashlib.sha256(Path(data.path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(f"[data] path: {data.path} cannot be read ({error.strerror}); name a NumPy archive") from error
-    images, _, _ = _archive_shape(data.path)
-    holdout = min(data.holdout_images, images // 5)
-    train = images - holdout if data.train_images is None else data.train_images
-    if holdout < 1 or train > images - holdout:
-        raise UserError(f"[data] train_images: {data.path} holds {images} images, {holdout} of them held out; "
-                        f"at most {images - holdout} are left to train on")  # fmt: skip
+    found = archive.read(data.path)
+    holdout = found.held_out(data.holdout_images)
+    most = len(found.images) - holdout
+    train = most if data.train_images is None else data.train_images
+    if train > most:
+        raise UserError(f"[data] train_images: {data.path} has {len(found.images)} images, of which {holdout} are "
+                        f"held out; ask for at most {most}")  # fmt: skip
     settings = data.model_dump(exclude_defaults=True)
-    return DataConfig(**{**settings, "digest": digest, "holdout_images": holdout, "train_images": train})
+    return DataConfig(**{**settings, "digest": found.digest, "holdout_images": holdout, "train_images": train})
 
 
 def data_facts(data: DataConfig) -> DataFacts:
@@ -100,8 +93,8 @@ def data_facts(data: DataConfig) -> DataFacts:
     assert data.train_images is not None
     if data.source == "npz":
         assert data.path is not None
-        _, resolution, classes = _archive_shape(data.path)
-        return DataFacts(classes, resolution, data.train_images)
+        found = archive.read(data.path)
+        return DataFacts(found.classes, found.images.shape[1], data.train_images)
     return DataFacts(data.classes, image_side(data), data.train_images)
 
 
@@ -112,22 +105,3 @@ def run_cost(config: RunConfig, facts: DataFacts, utilisation: float = compute.D
     flop = compute.train_flop(size.macs_per_image, config.train.images)
     epochs = config.train.images / facts.train_images
     return Cost(size, facts, epochs, flop, compute.core_hours(flop, utilisation))
-
-
-def _archive_shape(path: str) -> tuple[int, int, int]:
-    """Images, resolution and classes of a NumPy archive."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = {"images", "labels"} - set(archive.files)
-            if missing:
-                raise UserError(f"[data] path: {path} lacks {' and '.join(sorted(missing))}; "
-                                "save it as np.savez(path, images=..., labels=...)")  # fmt: skip
-            shape, labels = archive["images"].shape, archive["labels"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"[data] path: {path} is not a NumPy archive ({error}); save it with np.savez") from error
-    if len(shape) not in (3, 4) or shape[1] != shape[2] or labels.shape != shape[:1] or labels.size == 0:
-        raise UserError(f"[data] path: {path} has images {shape} and labels {labels.shape}; images must be "
-                        "[n, side, side] or [n, side, side, channels], labels [n]")  # fmt: skip
-    if labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise UserError(f"[data] path: {path}: labels must be whole numbers from 0, not {labels.dtype}")
-    return shape[0], shape[1], int(labels.max()) + 1

@@ -9,10 +9,10 @@ code and checkpoints. What is where:
   is that module's path, so kinds of parameters follow from names: `gain`, `bias` (of convolutions), `b` and `w` (of
   linear layers, convolutions have `w` too), `skip_gain`; the head kernel is ("linear", "w") at the top, see `HEAD`.
 
-The nano family (N0 ...) is for images of 8 to 32 pixels and for CPUs. Same block, activation, standardisation and head; what differs:
-the stem is one 3x3 convolution of stride 1 straight to the first stage's width (four convolutions and a stride of 4 would leave
-nothing of an 8x8 image), there are two stages of one block (4x4 pixels need no more), and the bottleneck is one dense group,
-because groups of 128 channels are wider than the whole network and grouped convolutions are what a CPU is slowest at.
+The nano family (N0 ...) is for images of 8 to 32 pixels and for CPUs. Block, activation, standardisation and head are
+the same; what differs: the stem is one 3x3 convolution of stride 1 straight to the first stage's width (four
+convolutions of total stride 4 would leave 2 of 8 pixels), there are two stages of one block each (the second at 4x4
+pixels), and the bottleneck is one dense group, because groups of 128 channels are wider than the whole network.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Start:
     def full(self, shape: tuple[int, ...], value: float) -> nnx.Param[Any]:
         """The same value everywhere."""
         if self.rng is None:
-            return nnx.Param(jax.ShapeDtypeStruct(shape, self.dtype))
+            return nnx.Param(jax.ShapeDtypeStruct(shape, self.dtype))  # type: ignore[no-untyped-call]
         return nnx.Param(jnp.asarray(np.full(shape, value), self.dtype))
 
 
@@ -106,7 +106,7 @@ class Convolution(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """Linear layer; starts at b = 0 and w ~ N(0, std^2), or without `std` at a N(0, 1 / fan_in) cut at two deviations."""
+    """Linear layer; starts at b = 0, w ~ N(0, std^2), or without `std` at N(0, 1 / fan_in) cut at two deviations."""
 
     def __init__(self, inside: int, out: int, *, std: float | None = None, start: Start) -> None:
         shape = (inside, out)
@@ -153,13 +153,13 @@ class NFBlock(nnx.Module):
         return 2 * self.squeeze_excite(out) * out
 
     def shortcut(self, x: Images, a: Images) -> Images:
-        """x itself, or where shape changes the scaled activations `a`, pooled when strided, through a 1x1 convolution."""
+        """x itself; where shape changes the scaled activations `a`, pooled if strided, through a 1x1 convolution."""
         if not self.projects:
             return x
         return self.conv_shortcut(mean_pool(a) if self.stride > 1 else a)
 
     def __call__(self, x: Images, *, drop: float = 0.0, key: Array | None = None) -> Images:
-        """`drop` is the probability that an image skips the branch; as published, those that keep it are not rescaled."""
+        """`drop` is the probability that an image skips the branch; as published, the others are not rescaled."""
         a = activation(x) * self.beta
         branch = self.branch(a)
         if drop > 0.0:
@@ -276,7 +276,8 @@ def abstract(variant: Variant, classes: int, dtype: DTypeLike = jnp.float32) -> 
 def published_names(params: Params) -> dict[tuple[str, ...], tuple[str, str]]:
     """Returns for every parameter's path in `params` its (module, name) in the published checkpoints.
 
-    For example ("nf_block_1", "squeeze_excite", "linear_1", "w") is w of "NFNet/~/nf_block_1/~/squeeze_excite/~/linear_1".
+    For example ("nf_block_1", "squeeze_excite", "linear_1", "w") is
+    ("NFNet/~/nf_block_1/~/squeeze_excite/~/linear_1", "w").
     """
     paths = [tuple(str(part.key) for part in path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     return {path: ("/~/".join(("NFNet", *path[:-1])), path[-1]) for path in paths}

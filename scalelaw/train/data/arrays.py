@@ -8,35 +8,19 @@ Export scikit-learn's handwritten digits, for example:
 
 from __future__ import annotations
 
-import hashlib
-import io
-import struct
-import zipfile
-import zlib
 from collections.abc import Hashable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from scalelaw.errors import UserError
+from scalelaw.sweep import archive
 from scalelaw.train.data.source import Arrays, Source, twin_share
 
 SPLIT = 0x73706C  # keeps the split's draws apart from other uses of the same seed
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    NotImplementedError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +92,18 @@ def make(
     if path is None or wrong:
         raise UserError(*wrong)
 
-    content = _content(path)
-    sha256 = hashlib.sha256(content).hexdigest()
-    if digest not in (None, sha256):
+    found = archive.read(path)
+    if digest not in (None, found.digest):
         raise UserError(f"[data] path: {path} has changed since the sweep was planned; bring the old file back, or plan"
                         " a new sweep")  # fmt: skip
-    images, labels = _checked(path, _read(path, content))
+    images, labels = found.images, found.labels
     bits = np.random.PCG64(np.random.SeedSequence([SPLIT, seed])).random_raw(len(images))
     order = np.argsort(bits, kind="stable")
-    held = min(holdout_images, len(images) // 5)
+    held = found.held_out(holdout_images)
     train = len(images) - held if train_images is None else train_images
     if train > len(images) - held:
         raise UserError(f"[data] train_images: {path} has {len(images)} images, of which {held} are held out; ask for"
                         f" at most {len(images) - held}")  # fmt: skip
-    classes = int(labels.max()) + 1
     chosen = np.concatenate([order[held : held + train], order[:held]])
     images, labels = images[chosen], labels[chosen].astype(np.int32)
     mean, std = (f(images[:train], axis=(0, 1, 2), dtype=np.float64) for f in (np.mean, np.std))
@@ -131,62 +113,5 @@ def make(
         images = images.astype(np.float32)
     arrays = {"images": images, "labels": labels, "mean": mean.astype(np.float32),
               "std": np.where(std > 0, std, 1).astype(np.float32)}  # fmt: skip
-    return Archive(classes, images.shape[1], train, held, {name: jnp.asarray(array) for name, array in arrays.items()},
-                   path, seed, sha256)  # fmt: skip
-
-
-def _content(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"[data] path: {path} cannot be read ({error.strerror}); name a NumPy archive") from error
-
-
-def _read(path: str, content: bytes) -> dict[str, NDArray[Any]]:
-    """The two arrays of the archive, unpickling nothing."""
-    found: dict[str, NDArray[Any]] = {}
-    wrong = []
-    try:
-        archive = np.load(io.BytesIO(content), allow_pickle=False)
-    except UNREADABLE as error:
-        raise UserError(f"{path}: not a NumPy archive ({error}); write it with np.savez") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise UserError(f"{path}: a single array; save it as np.savez(path, images=..., labels=...)")
-    with archive:
-        for key in ("images", "labels"):
-            if key not in archive.files:
-                present = ", ".join(archive.files) or "nothing"
-                wrong.append(f"{path}: {key!r} is missing (the file has {present}); add it, np.savez(..., {key}=...)")
-                continue
-            try:
-                found[key] = np.asarray(archive[key])
-            except UNREADABLE as error:
-                wrong.append(f"{path}: {key!r} cannot be read ({error}); save an array of numbers")
-    if wrong:
-        raise UserError(*wrong)
-    return found
-
-
-def _checked(path: str, archive: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Images [n, h, h, c] and labels [n], or every mistake in them."""
-    images, labels = archive["images"], archive["labels"]
-    wrong = []
-    if images.dtype.kind not in "uif":
-        wrong.append(f"'images' has type {images.dtype}; save numbers, as uint8 or float32")
-    elif images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)) or images.shape[1] != images.shape[2]:
-        wrong.append(f"'images' has shape {images.shape}; save square images, [n, h, h], [n, h, h, 1] or [n, h, h, 3]")
-    elif len(images) < 5 or images.shape[1] < 1:
-        wrong.append(f"'images' has shape {images.shape}; save at least 5 images, so that a fifth can be held out")
-    elif not np.isfinite(images.astype(np.float32)).all():
-        wrong.append("'images' has values that are not finite in float32; replace or rescale them")
-    if labels.dtype.kind not in "ui":
-        wrong.append(f"'labels' has type {labels.dtype}; save integers, as labels.astype(int)")
-    elif labels.shape != images.shape[:1]:
-        wrong.append(
-            f"'labels' has shape {labels.shape} for {images.shape[:1]} images; save one integer per image, [n]"
-        )
-    elif labels.size and not (0 <= labels.min() < labels.max() < 2**16):
-        wrong.append(f"'labels' runs from {labels.min()} to {labels.max()}; number two or more classes from 0")
-    if wrong:
-        raise UserError(*(f"{path}: {message}" for message in wrong))
-    return (images if images.ndim == 4 else images[..., None]), labels
+    return Archive(found.classes, images.shape[1], train, held, {name: jnp.asarray(array) for name, array in arrays.items()},
+                   path, seed, found.digest)  # fmt: skip

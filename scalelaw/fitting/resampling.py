@@ -14,7 +14,7 @@ from scalelaw.errors import UserError, nearest
 from scalelaw.fitting.band import Band
 
 if TYPE_CHECKING:
-    from scalelaw.fitting.fit import Fit
+    from scalelaw.fitting.result import Fit
 
 Array = NDArray[np.float64]
 

@@ -48,9 +48,9 @@ class Group:
     entries: Sequence[Entry]
 
 
-def stroke(colour: str, **style: Any) -> Line2D:
+def stroke(color: str, **style: Any) -> Line2D:
     """A piece of line."""
-    return Line2D([0, _HANDLE], [0, 0], color=colour, **style)
+    return Line2D([0, _HANDLE], [0, 0], color=color, **style)
 
 
 def mark(marker: Any, colour: str, *, filled: bool = True, x: float = _HANDLE / 2, **style: Any) -> Line2D:
@@ -58,24 +58,25 @@ def mark(marker: Any, colour: str, *, filled: bool = True, x: float = _HANDLE / 
     return Line2D([x], [0], linestyle="", marker=marker, color=colour, mfc=colour if filled else "white", **style)
 
 
-def banded(colour: str, **style: Any) -> tuple[Artist, ...]:
+def banded(color: str, **style: Any) -> tuple[Artist, ...]:
     """A piece of line on its band."""
-    return Rectangle((0, -2.8), _HANDLE, 5.6, color=BAND, linewidth=0), stroke(colour, **style)
+    return Rectangle((0, -2.8), _HANDLE, 5.6, color=BAND, linewidth=0), stroke(color, **style)
 
 
-def key(ax: Axes, groups: Sequence[Group], lines: Sequence[Entry] = (), drop: float = 29.0) -> None:
-    """Puts a key `drop` points below the axes of `ax`, which leaves room for tick labels and the axis label.
+def key(ax: Axes, groups: Sequence[Group], lines: Sequence[Entry] = ()) -> None:
+    """Puts a key below the tick labels and the label of the x axis.
 
     The groups share as few rows as the width of the axes allows.
     """
-    figure = ax.figure
-    size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
-    width = ax.get_position().width * figure.get_figure(root=True).get_size_inches()[0] * 72 * 1.1
+    size = _points("legend.fontsize")
+    width = ax.bbox.width / ax.figure.dpi * 72 * 1.1
     longest = max((len(group.entries) for group in groups), default=1)
     rows = next((r for r in range(1, longest + 1) if _width(groups, r, size) <= width), longest)
-    blocks = [_block(group, rows, size) for group in groups if group.entries]
-    stack: list[OffsetBox] = [HPacker(children=blocks, sep=_GROUP_GAP, pad=0, align="top")] if blocks else []
+    blocks: list[Artist] = [_block(group, rows, size) for group in groups if group.entries]
+    stack: list[Artist] = [HPacker(children=blocks, sep=_GROUP_GAP, pad=0, align="top")] if blocks else []
     stack += [_row(entry, size) for entry in lines]
+    if not stack:
+        return
     box = AnchoredOffsetbox(
         "upper center",
         child=VPacker(children=stack, sep=0.6 * size, pad=0, align="left"),
@@ -83,15 +84,27 @@ def key(ax: Axes, groups: Sequence[Group], lines: Sequence[Entry] = (), drop: fl
         borderpad=0,
         frameon=False,
         bbox_to_anchor=(0.5, 0.0),
-        bbox_transform=ax.transAxes + ScaledTranslation(0, -drop / 72, figure.dpi_scale_trans),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -_drop() / 72, ax.figure.dpi_scale_trans),
     )
     box.set_gid(_GID)
     ax.add_artist(box)
 
 
+def _points(setting: Any) -> float:
+    """A font size of the settings in points."""
+    return float(FontProperties(size=rcParams[setting]).get_size_in_points())
+
+
+def _drop() -> float:
+    """Points from the axes to below the label of the x axis: ticks, two lines of text at 1.35 of their size, gaps."""
+    ticks = rcParams["xtick.major.pad"] + rcParams["xtick.major.size"] * (rcParams["xtick.direction"] != "in")
+    text = 1.35 * (_points("xtick.labelsize") + _points("axes.labelsize"))
+    return float(ticks + text + rcParams["axes.labelpad"] + 4.0)
+
+
 def make_room(figure: Figure, body: float) -> None:
     """Gives the figure `body` inches of height and as many more as its keys take."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     keys = figure.findobj(lambda artist: artist.get_gid() == _GID)
     heights = [box.get_window_extent(renderer).height / figure.dpi for box in keys]
     figure.set_figheight(body + sum(heights))
@@ -99,9 +112,8 @@ def make_room(figure: Figure, body: float) -> None:
 
 def inset(ax: Axes, lines: Sequence[Entry], low: float, high: float) -> None:
     """Puts lines into the upper left corner and sets the log y axis to hold `low` to `high` below them."""
-    size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
-    figure = ax.figure.get_figure(root=True)
-    room = len(lines) * 1.45 * size / (0.8 * ax.get_position().height * figure.get_size_inches()[1] * 72)
+    size = _points("legend.fontsize")
+    room = len(lines) * 1.45 * size / (0.95 * ax.bbox.height / ax.figure.dpi * 72)
     bottom, top = math.log(low), math.log(high)
     ax.set_ylim(low, math.exp(bottom + (top - bottom) / (1 - min(room, 0.6))))
     stack = VPacker(children=[_row(entry, size) for entry in lines], sep=0.3 * size, pad=0, align="left")
@@ -138,7 +150,7 @@ def _width(groups: Sequence[Group], rows: int, size: float) -> float:
 
 
 def _block(group: Group, rows: int, size: float) -> OffsetBox:
-    columns: list[OffsetBox] = [
+    columns: list[Artist] = [
         VPacker(children=[_row(entry, size) for entry in column], sep=0.3 * size, pad=0, align="left")
         for column in _columns(group, rows)
     ]

@@ -1,4 +1,4 @@
-"""fit(law, ...) -> Fit: the estimate, how it was certified, and how sure it is."""
+"""Fit: the estimate, how it was certified, and how sure it is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from scalelaw import newton
 from scalelaw.errors import UserError, nearest
 from scalelaw.fitting import report, spread
 from scalelaw.fitting.band import Band
-from scalelaw.fitting.bootstrap import Bootstrap, bootstrap
-from scalelaw.fitting.checks import positive_arrays
-from scalelaw.fitting.diagnosis import Diagnosis, Status, diagnose
-from scalelaw.fitting.objectives import Huber, LeastSquares, Objective
+from scalelaw.fitting.diagnosis import Layout, Status, layout
+from scalelaw.fitting.objectives import LeastSquares, Objective
+from scalelaw.fitting.resampling import Bootstrap, bootstrap
 from scalelaw.fitting.straightness import t_quantile
 from scalelaw.laws import Law, build
 
@@ -26,7 +25,7 @@ Basis = Literal["residual variance", "sandwich", "bootstrap", "unknown"]
 OWN_REPLICATES = 1000
 """Bootstrap replicates that a fit takes by itself where no formula for its spread is to be believed."""
 ENOUGH_INSIDE = 30, 0.5
-"""A sandwich needs this many residuals and this share of them inside delta: the density of residuals near 0 is estimated
+"""A sandwich needs this many residuals and this share of them inside delta: the density of residuals near 0 comes
 from them, and with 16 % inside it made standard errors 1.6 times those of 12,000 bootstrap replicates."""
 
 
@@ -70,7 +69,7 @@ class Fit:
     start: Array = field(repr=False)
 
     @property
-    def layout(self) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    def layout(self) -> Layout:
         """Per term, the constant first: index in theta, amplitude's name, exponents' names."""
         return layout(self.law)
 
@@ -168,8 +167,10 @@ class Fit:
         value = self.params[name]
         if name in self.law.exponent_names():
             return value - t * se, value + t * se
-        ratio = float(np.exp(min(t * se / value, 700.0)))
-        return value / ratio, value * ratio
+        with np.errstate(over="ignore"):
+            ratio = float(np.exp(t * se / value))
+        ends = value / ratio, value * ratio
+        return ends[0] if ends[0] > 0 else 0.0, ends[1] if np.isfinite(ends[1]) else None
 
     def _profiles(self, name: str, level: float) -> tuple[float | None, float | None]:
         index, is_amplitude, term = self._where(name)
@@ -179,7 +180,8 @@ class Fit:
         low, high = spread.profile(self.point, index, threshold, self.start)
         T, shift = self.point.problem.to_natural
         if not is_amplitude:
-            return (None if low is None else low * T[index, index]), (None if high is None else high * T[index, index])
+            unit = float(T[index, index])
+            return (None if low is None else low * unit), (None if high is None else high * unit)
         # ln of an amplitude is profiled at the centre of the data; away from it the exponent moves along with it
         if index + 1 < len(self.start) and T[index].nonzero()[0].size > 1:
             return None, None
@@ -269,151 +271,3 @@ class Fit:
 
     def __str__(self) -> str:
         return report.table(self)
-
-
-def layout(law: type[Law]) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Where a law's parameters are in the solver's theta: per term its index, amplitude and exponents."""
-    rows: list[tuple[int, str, tuple[str, ...]]] = [(0, law.constant, ())] if law.constant else []
-    at = len(rows)
-    for term in law.terms:
-        rows.append((at, term.amplitude, tuple(name for _, name in term.exponents)))
-        at += 1 + len(term.exponents)
-    return tuple(rows)
-
-
-def fit(
-    law: type[Law],
-    *,
-    objective: Objective | None = None,
-    space: newton.Space = "log",
-    points: str | None = None,
-    **variables: ArrayLike,
-) -> Fit:
-    """Fits a law to runs.
-
-    Args:
-        law: a class from `scalelaw.laws`.
-        objective: LeastSquares() by default, or Huber(delta); a sum over runs.
-        space: residuals of ln L ("log") or of L ("linear", where a delta has the unit of L).
-        points: how the runs were selected, for the record.
-        variables: the law's variables and L by their letters, one positive value a run.
-
-    Raises:
-        UserError: for anything but positive, finite arrays of one length with at least as many runs as parameters.
-    """
-    data = positive_arrays(law, variables)
-    objective = LeastSquares() if objective is None else objective
-    if space not in ("log", "linear"):
-        close = nearest(str(space), ["log", "linear"])
-        raise UserError(f"fit {law.word}: unknown space {space!r}{close} (known: log, linear)")
-    terms = tuple(tuple(law.variables.index(letter) for letter, _ in term.exponents) for term in law.terms)
-    form = newton.Form(law.constant is not None, terms)
-    logs = np.log(np.stack([data[letter] for letter in law.variables]))
-    problem = newton.Problem.of(form, logs, np.log(data["L"]), objective, space)
-    point, start, faces = _search(problem, _guess(law, data, problem))
-    judged = diagnose(law, layout(law), point, faces)
-    return _assemble(law, data, objective, space, points, point, start, faces, judged)
-
-
-@dataclass(frozen=True)
-class Faces:
-    """What else the search saw.
-
-    Attributes:
-        certified: whether the optimum is stationary.
-        decrement: see `newton.Solution`.
-        agreed, starts: see `Fit`.
-        without_constant: the optimum with the constant at 0, None when the law has none.
-    """
-
-    certified: bool
-    decrement: float
-    agreed: int
-    starts: int
-    without_constant: spread.Point | None
-
-
-def _guess(law: type[Law], data: dict[str, Array], problem: newton.Problem) -> Array:
-    """The law's own guess in centred coordinates."""
-    guess = law.guess(**data).params
-    natural = np.zeros(problem.form.size)
-    for at, amplitude, exponents in layout(law):
-        natural[at] = np.log(max(guess[amplitude], 1e-300))
-        natural[at + 1 : at + 1 + len(exponents)] = [guess[name] for name in exponents]
-    return problem.from_natural(natural)
-
-
-def _search(problem: newton.Problem, guess: Array) -> tuple[spread.Point, Array, Faces]:
-    """Newton from the law's guess and from the screened grid; with a constant, also on the face where it is 0."""
-    weights = np.ones((1, problem.x.shape[1]))
-    screened, _ = newton.screen(problem, weights)
-    starts = np.concatenate([guess[None], screened[0]])
-    rows, terms = len(starts), problem.form.n_terms
-    alive = np.ones((rows, terms), bool)
-    if problem.form.constant:
-        starts = np.concatenate([starts, starts])
-        alive = np.concatenate([alive, alive])
-        alive[rows:, 0] = False
-    solved = newton.solve(problem, starts, weights, alive=alive)
-    # an uncertified row wins only when no row is certified
-    ranked = np.where(solved.certified, solved.value, np.inf)
-    if not solved.certified.any():
-        ranked = np.where(np.isfinite(solved.value), solved.value, np.inf)
-    whole = int(np.argmin(ranked[:rows]))
-    best = whole
-    without = None
-    if problem.form.constant:
-        bare = rows + int(np.argmin(ranked[rows:]))
-        without = spread.Point(problem, solved.theta[bare], solved.alive[bare], float(solved.value[bare]))
-        floor = 1e-12 * abs(ranked[bare]) + 1e-22 * problem.x.shape[1]
-        best = bare if ranked[bare] <= ranked[whole] + floor else whole
-    value = float(solved.value[best])
-    near = np.abs(solved.value[:rows] - value) <= 1e-6 * value + 1e-20
-    start = solved.theta[best].copy()
-    for k, (at, _) in enumerate(problem.form.blocks):
-        if not solved.alive[best, k]:  # a dead term starts a hundredth of the smallest loss when it is tried again
-            start[at] = problem.y.min() + np.log(1e-2)
-    point = spread.Point(problem, solved.theta[best], solved.alive[best], value)
-    agreed = int((near & solved.certified[:rows]).sum())
-    return point, start, Faces(bool(solved.certified[best]), float(solved.decrement[best]), agreed, rows, without)
-
-
-def _assemble(
-    law: type[Law],
-    data: dict[str, Array],
-    objective: Objective,
-    space: newton.Space,
-    points: str | None,
-    point: spread.Point,
-    start: Array,
-    faces: Faces,
-    judged: Diagnosis,
-) -> Fit:
-    T, shift = point.problem.to_natural
-    natural = T @ point.theta + shift
-    params: dict[str, float] = {}
-    for term, (at, amplitude, exponents) in enumerate(layout(law)):
-        living = bool(point.alive[term])
-        params[amplitude] = float(np.exp(natural[at])) if living else 0.0
-        params.update({n: float(natural[j]) if living else float("nan") for j, n in enumerate(exponents, start=at + 1)})
-    r, _ = point.residuals()
-    delta = point.problem.objective.delta if isinstance(point.problem.objective, Huber) else np.inf
-    return Fit(
-        law=law,
-        params={name: params[name] for name in law.names()},
-        status=judged.status,
-        warnings=judged.warnings,
-        objective=objective,
-        objective_value=point.value * point.problem.value_unit,
-        space=space,
-        n=len(data["L"]),
-        points=points,
-        inside=float((np.abs(r) <= delta).mean()),
-        decrement=faces.decrement,
-        agreed=faces.agreed,
-        starts=faces.starts,
-        unidentified=judged.unidentified,
-        data=data,
-        point=point,
-        start=start,
-    )

@@ -1,0 +1,104 @@
+"""Global starts from a log grid of exponents."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalelaw.newton.problem import Array, Mask, Problem
+
+
+def screen(problem: Problem, weights: Array, *, starts: int = 12, faces: bool = True) -> tuple[Array, Mask]:
+    """Global starts: on a log grid of exponents the amplitudes solve a tiny linear problem (relative errors squared).
+
+    The normal equations of every row and every grid point are sums over runs of products of features, so they are one
+    matrix product. The best grid point for each value of the first exponent makes the starts, best first.
+
+    Args:
+        problem: the centred data.
+        weights: (rows, runs).
+        starts: how many starts a row.
+        faces: also grid points where some amplitude is 0 (it then starts small).
+
+    Returns:
+        theta (rows, starts, size) and whether each start is a real one (rows, starts).
+    """
+    form, rows = problem.form, weights.shape[0]
+    blocks = form.blocks
+    grid = _grid(problem, starts)  # (points, exponents), natural exponents
+    choice, columns = [], []  # per term: column of each grid point
+    at, width = 0, 0
+    for _, variables in blocks:
+        mine = grid[:, at : at + len(variables)]
+        distinct, which = np.unique(mine, axis=0, return_inverse=True)
+        scaled = distinct * problem.scale[list(variables)] if variables else distinct
+        columns.append(np.exp(-scaled @ problem.x[list(variables)] - problem.y))
+        choice.append(width + which.ravel())
+        width += len(distinct)
+        at += len(variables)
+    features = np.concatenate(columns)  # (width, runs), over the loss
+    upper = np.triu_indices(width)
+    products = weights @ (features[upper[0]] * features[upper[1]]).T
+    gram = np.empty((rows, width, width))
+    gram[:, upper[0], upper[1]] = gram[:, upper[1], upper[0]] = products
+    target, total = weights @ features.T, weights.sum(axis=1)
+    picks = np.stack(choice, axis=1)  # (points, terms)
+    best = np.full((rows, len(grid)), np.inf)
+    amplitudes = np.zeros((rows, len(grid), len(blocks)))
+    for subset in _subsets(len(blocks), faces):
+        own = picks[:, subset]
+        G = gram[:, own[:, :, None], own[:, None, :]]
+        b = target[:, own]
+        G = G + 1e-12 * np.einsum("bgkk->bg", G)[:, :, None, None] * np.eye(len(subset))
+        solved = np.linalg.solve(G, b[..., None])[..., 0]
+        loss = total[:, None] - (b * solved).sum(axis=2)
+        wins = (solved > 0).all(axis=2) & (loss < best)
+        best = np.where(wins, loss, best)
+        full = np.zeros_like(amplitudes)
+        full[:, :, subset] = solved
+        amplitudes = np.where(wins[:, :, None], full, amplitudes)
+    order = np.argsort(best, axis=1, kind="stable")
+    taken = _diverse(order, grid, starts)
+    real = np.isfinite(np.take_along_axis(best, taken, axis=1))
+    theta = np.empty((rows, taken.shape[1], form.size))
+    low = np.exp(problem.y.min()) * 1e-2
+    at = 0
+    for k, (position, variables) in enumerate(blocks):
+        amplitude = np.take_along_axis(amplitudes[:, :, k], taken, axis=1)
+        theta[:, :, position] = np.log(np.maximum(amplitude, low))
+        for j, v in enumerate(variables, start=1):
+            theta[:, :, position + j] = grid[taken, at] * problem.scale[v]
+            at += 1
+    return theta, real
+
+
+def _grid(problem: Problem, starts: int) -> Array:
+    """(points, exponents): a log grid of exponents from .02 to 3, a fixed spread of points when they are many."""
+    count = sum(len(variables) for variables in problem.form.terms)
+    values = np.geomspace(0.02, 3.0, max(starts, 2) if count <= 2 else 6)
+    if count <= 3:
+        return np.stack([axis.ravel() for axis in np.meshgrid(*[values] * count, indexing="ij")], axis=1)
+    drawn = np.random.default_rng(0).uniform(np.log(0.02), np.log(3.0), (400, count))
+    return np.asarray(np.exp(drawn))
+
+
+def _subsets(terms: int, faces: bool) -> list[list[int]]:
+    """Sets of terms whose amplitudes are solved for: all of them, and every smaller set where asked (few terms)."""
+    whole = list(range(terms))
+    if not faces or terms == 1:
+        return [whole]
+    sizes = range(terms, 0, -1) if terms <= 3 else (terms, terms - 1)
+    return [list(chosen) for size in sizes for chosen in combinations(whole, size)]
+
+
+def _diverse(order: NDArray[np.int64], grid: Array, starts: int) -> NDArray[np.int64]:
+    """Per row the best grid point for each value of the first exponent, best first: (rows, up to starts)."""
+    _, first = np.unique(grid[:, 0], return_inverse=True)
+    values = int(first.max()) + 1
+    taken = np.empty((order.shape[0], min(starts, values)), np.int64)
+    for row, ranked in enumerate(order):
+        _, earliest = np.unique(first[ranked], return_index=True)
+        taken[row] = ranked[np.sort(earliest)[: taken.shape[1]]]
+    return taken

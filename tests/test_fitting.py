@@ -1,0 +1,392 @@
+"""fit(): recovery, closed forms, published optima, invariance, honest status, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalelaw.errors import UserError
+from scalelaw.fitting import Huber, LeastSquares, curvature, fit
+from scalelaw.laws import OffsetPowerLaw, PowerLaw, SizeData
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SURFACE = SizeData(E=0.8, A=60.0, B=120.0, alpha=0.35, beta=0.4)
+C = np.geomspace(1e-8, 1e-5, 16)
+
+
+def surface_runs(noise, seed=0, n=60):
+    rng = np.random.default_rng(seed)
+    N = np.exp(rng.uniform(np.log(1e5), np.log(1e7), n))
+    D = np.exp(rng.uniform(np.log(1e4), np.log(3e5), n))
+    return {"N": N, "D": D, "L": SURFACE.predict(N=N, D=D) * np.exp(noise * rng.standard_normal(n))}
+
+
+@pytest.fixture(scope="module")
+def chinchilla():
+    path = SHARED / "data" / "chinchilla_figure4.csv"
+    if not path.exists():
+        pytest.skip("shared/data is not here")
+    rows = pd.read_csv(path).sort_values("loss").iloc[:-5]
+    N = rows["Model Size"].to_numpy()
+    return {"N": N, "D": rows["Training FLOP"].to_numpy() / (6 * N), "L": rows["loss"].to_numpy()}
+
+
+@pytest.fixture(scope="module")
+def chinchilla_fit(chinchilla):
+    return fit(SizeData, objective=Huber(1e-3), **chinchilla)
+
+
+def test_power_law_is_linear_regression():
+    """In log space the two-parameter law is a line: estimates, standard errors and intervals have closed forms."""
+    from scipy.stats import linregress, t
+
+    L = 0.3 * C**-0.11 * np.exp(0.01 * np.random.default_rng(1).standard_normal(16))
+    found, line = fit(PowerLaw, C=C, L=L), linregress(np.log(C), np.log(L))
+    assert found.status == "converged"
+    assert found.params["alpha"] == pytest.approx(-line.slope, rel=1e-12)
+    assert found.params["A"] == pytest.approx(np.exp(line.intercept), rel=1e-11)
+    assert found.stderr["alpha"] == pytest.approx(line.stderr, rel=1e-9)
+    assert found.stderr["A"] == pytest.approx(found.params["A"] * line.intercept_stderr, rel=1e-9)
+    half = t.ppf(0.975, 14) * line.stderr
+    np.testing.assert_allclose(found.interval("alpha"), (-line.slope - half, -line.slope + half), rtol=1e-9)
+    residual = np.log(L) - line.intercept - line.slope * np.log(C)
+    assert found.objective_value == pytest.approx(residual @ residual, rel=1e-10)
+    x = np.log(1e-4)
+    centred = np.log(C) - np.log(C).mean()
+    variance = residual @ residual / 14 * (1 / 16 + (x - np.log(C).mean()) ** 2 / (centred @ centred))
+    band = found.predict(C=1e-4)
+    assert np.log(band.high / band.mid) == pytest.approx(t.ppf(0.975, 14) * np.sqrt(variance), rel=1e-8)
+    wider = found.predict(C=1e-4, new_run=True)
+    variance += residual @ residual / 14
+    assert np.log(wider.high / wider.mid) == pytest.approx(t.ppf(0.975, 14) * np.sqrt(variance), rel=1e-8)
+
+
+@pytest.mark.parametrize("objective", [LeastSquares(), Huber(1e-2)], ids=str)
+@pytest.mark.parametrize("space", ["log", "linear"])
+def test_noise_free_surface_is_recovered(objective, space):
+    found = fit(SizeData, objective=objective, space=space, **surface_runs(0.0))
+    assert found.status == "converged"
+    for name, value in SURFACE.params.items():
+        assert found.params[name] == pytest.approx(value, rel=1e-6)
+    assert found.agreed >= 2
+
+
+def test_huber_ignores_what_ruins_least_squares():
+    runs = surface_runs(0.002, n=80)
+    runs["L"][::10] *= 1.3
+    robust, square = (fit(SizeData, objective=o, **runs).params["alpha"] for o in (Huber(2e-3), LeastSquares()))
+    assert abs(robust - 0.35) < 0.02
+    assert abs(square - 0.35) > 2 * abs(robust - 0.35)
+
+
+def test_chinchilla_optimum_is_reached(chinchilla_fit):
+    """The published table of the digitised Chinchilla points (Besiroglu et al. 2024), Huber 1e-3 summed over runs."""
+    found = chinchilla_fit
+    assert found.objective_value <= 1.0182740178007e-3 * (1 + 1e-9)
+    wanted = {"E": 1.817220, "A": 477.8259, "B": 2143.417, "alpha": 0.347310, "beta": 0.367170}
+    for name, value in wanted.items():
+        assert found.params[name] == pytest.approx(value, rel=1e-5)
+    assert found.status == "converged"
+    size, _ = found.fitted.optimum(5.76e23, k=6)
+    assert size == pytest.approx(73.2e9, rel=1e-3)
+
+
+def test_chinchilla_exponent_ratio_by_delta(chinchilla):
+    wanted = {1e-5: 0.5126, 1e-4: 0.5126, 1e-3: 0.5139, 3e-3: 0.5135, 1e-2: 0.5184, 1e-1: 0.5298}
+    for delta, ratio in wanted.items():
+        assert fit(SizeData, objective=Huber(delta), **chinchilla).fitted.size_exponent == pytest.approx(
+            ratio, abs=1e-4
+        )
+
+
+@pytest.mark.slow
+def test_chinchilla_bootstrap_spread(chinchilla_fit):
+    replicates = chinchilla_fit.bootstrap(4000, seed=0)
+    wanted = {
+        "A": (120.4, 0.07),
+        "B": (1362, 0.20),
+        "E": (0.0253, 0.05),
+        "alpha": (0.0150, 0.05),
+        "beta": (0.0203, 0.05),
+    }
+    for name, (value, tolerance) in wanted.items():
+        assert replicates.stderr[name] == pytest.approx(value, rel=tolerance)
+    ends = {"A": (286, 744), "E": (1.769, 1.871), "alpha": (0.317, 0.373), "beta": (0.331, 0.415)}
+    for name, value in ends.items():
+        np.testing.assert_allclose(replicates.interval(name), value, rtol=0.05)
+    assert replicates.certified.mean() > 0.999
+    assert replicates.disagreed < 4
+
+
+@settings(max_examples=12, deadline=None)
+@given(*[st.floats(-12, 12)] * 3, st.sampled_from(["log", "linear"]))
+def test_units_do_not_matter(n, d, loss, space):
+    """Scaling N, D, L by any power of ten scales E, A, B as the equation says and leaves exponents to 1e-10."""
+    runs = surface_runs(0.004)
+    N, D, L = 10.0**n, 10.0**d, 10.0**loss
+    delta = 2e-3 if space == "log" else 2e-3 * L
+    one = fit(SizeData, objective=Huber(2e-3), space=space, **runs)
+    scaled = {"N": runs["N"] * N, "D": runs["D"] * D, "L": runs["L"] * L}
+    other = fit(SizeData, objective=Huber(delta), space=space, **scaled)
+    for name in ("alpha", "beta"):
+        assert other.params[name] == pytest.approx(one.params[name], rel=1e-10)
+    assert other.params["E"] == pytest.approx(one.params["E"] * L, rel=1e-10)
+    alpha, beta = one.params["alpha"], one.params["beta"]
+    assert other.params["A"] == pytest.approx(one.params["A"] * L * N**alpha, rel=1e-8)
+    assert other.params["B"] == pytest.approx(one.params["B"] * L * D**beta, rel=1e-8)
+
+
+def test_equal_inputs_and_seed_give_equal_bits():
+    runs = surface_runs(0.004)
+    first, second = (fit(SizeData, objective=Huber(1e-3), **runs) for _ in range(2))
+    assert first.params == second.params
+    one, two = first.bootstrap(300, seed=5), second.bootstrap(300, seed=5)
+    for name in one.params:
+        np.testing.assert_array_equal(one.params[name], two.params[name])
+    other = first.bootstrap(300, seed=6)
+    assert not np.array_equal(one.params["alpha"], other.params["alpha"])
+
+
+def test_the_order_of_runs_does_not_matter():
+    runs = surface_runs(0.004)
+    order = np.random.default_rng(9).permutation(60)
+    one = fit(SizeData, **runs)
+    other = fit(SizeData, **{letter: values[order] for letter, values in runs.items()})
+    for name in one.params:
+        assert one.params[name] == pytest.approx(other.params[name], rel=1e-9)
+
+
+@pytest.mark.slow
+def test_intervals_cover():
+    """Nominal 95 % intervals of least squares cover about that, from 16 runs on."""
+    truth = OffsetPowerLaw(E=1.0, A=0.2, alpha=0.15)
+    covered = []
+    for seed in range(300):
+        L = truth.predict(C=C) * np.exp(0.004 * np.random.default_rng(seed).standard_normal(16))
+        low, high = fit(OffsetPowerLaw, C=C, L=L).interval("alpha")
+        covered.append((low is None or low <= 0.15) and (high is None or high >= 0.15))
+    assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_a_pure_power_law_leaves_no_offset_to_find():
+    """True E = 0: either the bound is hit, or E and alpha trade off; the interval of E reaches down to it."""
+    statuses = set()
+    for seed in range(6):
+        L = 0.2 * C**-0.15 * np.exp(0.004 * np.random.default_rng(seed).standard_normal(16))
+        found = fit(OffsetPowerLaw, C=C, L=L)
+        statuses.add(found.status)
+        assert found.status in ("at_bound", "not_identified", "converged")
+        if found.status == "converged":
+            continue
+        assert found.warnings
+        low, high = found.interval("E")
+        assert low == 0.0
+        assert high is None or high > 0
+        low, high = found.interval("alpha")
+        assert low <= 0.151
+        assert high is None or high >= 0.149
+    assert "at_bound" in statuses
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_a_short_noisy_curve_trades_offset_against_exponent(seed):
+    """At 2 % noise over a factor of 30, E = 0 fits as well: said so, with intervals as wide as the data leave."""
+    short = np.geomspace(1, 30, 12)
+    L = (0.5 + short**-0.3) * np.exp(0.02 * np.random.default_rng(seed).standard_normal(12))
+    found = fit(OffsetPowerLaw, C=short, L=L)
+    assert found.status == "not_identified"
+    assert found.unidentified == ("E", "alpha")
+    assert any("E and alpha trade off" in warning for warning in found.warnings)
+    assert found.stderr["E"] is None
+    assert found.stderr["alpha"] is None
+    low, high = found.interval("E")
+    assert low == 0.0
+    assert high > 0.5
+    low, high = found.interval("alpha")
+    assert low < 0.2
+    assert high > 0.3
+    # the lower end is the exponent of the best pure power law, about which the data have no doubt
+    assert low == pytest.approx(fit(PowerLaw, C=short, L=L).params["alpha"], abs=0.02)
+
+
+def test_a_term_that_adds_nothing_is_called_dead():
+    """Losses that do not depend on D leave nothing for B D^-beta to do."""
+    rng = np.random.default_rng(4)
+    runs = surface_runs(0.0)
+    L = 0.8 + 60.0 * runs["N"] ** -0.35
+    found = fit(SizeData, N=runs["N"], D=runs["D"], L=L * np.exp(0.002 * rng.standard_normal(60)))
+    assert found.status in ("dead_term", "not_identified")
+    assert "beta" in found.unidentified
+    assert found.stderr["beta"] is None
+    assert found.params["alpha"] == pytest.approx(0.35, abs=0.03)
+
+
+def test_as_many_runs_as_parameters_leave_no_spread():
+    found = fit(PowerLaw, C=[1.0, 2.0], L=[3.0, 2.0])
+    assert found.stderr == {"A": None, "alpha": None}
+    assert found.interval("alpha") == (None, None)
+    band = found.predict(C=4.0)
+    assert band.low is None
+    assert band.high is None
+    assert band.mid == pytest.approx(4 / 3)
+
+
+def test_bootstrap_by_size_is_wider_when_sizes_share_an_effect():
+    rng = np.random.default_rng(0)
+    sizes = np.repeat(np.geomspace(1e5, 1e7, 10), 6)
+    data = np.tile(np.geomspace(1e4, 3e5, 6), 10)
+    shared = np.repeat(rng.standard_normal(10), 6)
+    L = SURFACE.predict(N=sizes, D=data) * np.exp(0.004 * shared + 0.002 * rng.standard_normal(60))
+    found = fit(SizeData, N=sizes, D=data, L=L)
+    by_run, by_size = (found.bootstrap(500, unit=unit) for unit in ("run", "size"))
+    assert by_size.units == 10
+    assert by_size.stderr["alpha"] > 1.3 * by_run.stderr["alpha"]
+    labelled = found.bootstrap(500, unit=sizes)
+    np.testing.assert_array_equal(labelled.params["alpha"], by_size.params["alpha"])
+
+
+def test_sandwich_agrees_with_the_bootstrap_where_it_is_used():
+    found = fit(SizeData, objective=Huber(0.02), **surface_runs(0.01, n=200))
+    assert found.basis == "sandwich"
+    replicates = found.bootstrap(1500)
+    for name in ("alpha", "beta"):
+        assert found.stderr[name] == pytest.approx(replicates.stderr[name], rel=0.2)
+
+
+def test_to_dict_is_json_with_the_promised_keys():
+    found = fit(OffsetPowerLaw, C=C, L=0.2 * C**-0.15, points="envelope")
+    answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert list(answer) == [
+        "law", "params", "stderr", "interval", "objective", "objective_value", "space", "points", "n", "status",
+        "warnings",
+    ]  # fmt: skip
+    assert answer["law"] == "offset"
+    assert answer["points"] == "envelope"
+    assert answer["n"] == 16
+
+
+def test_the_table_names_everything():
+    text = str(fit(SizeData, points="best", objective=Huber(1e-3), **surface_runs(0.004)))
+    for word in ("SizeData", "estimate", "std. error", "95 % interval", "alpha", "best", "huber", "status: converged"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"L": [1.0, np.nan, 2.0]}, "L: row 2 is NaN"),
+        ({"L": [1.0, np.inf, 2.0]}, "L: row 2 is infinite"),
+        ({"L": [-1.0, 0.0, 2.0]}, "L: rows 1, 2 are not positive"),
+        ({"C": [1.0, 0.0, 2.0]}, "C: row 2 is not positive"),
+        ({"C": [1.0, 1.0, 1.0]}, "all 3 runs share"),
+        ({"C": [1.0, 2.0]}, "lengths differ"),
+        ({"L": ["a", "b", "c"]}, "row 1"),
+        ({"L": [[1.0, 2.0, 3.0]]}, "shape"),
+        ({"N": [1.0, 2.0, 3.0]}, "N is no variable"),
+    ],
+)
+def test_bad_input_is_refused_with_its_place(change, words):
+    given = {"C": [1.0, 2.0, 4.0], "L": [3.0, 2.0, 1.5], **change}
+    with pytest.raises(UserError, match=words):
+        fit(PowerLaw, **given)
+
+
+def test_too_few_runs_and_wrong_words_are_refused():
+    with pytest.raises(UserError, match="4 runs for 5 parameters"):
+        fit(SizeData, **{letter: values[:4] for letter, values in surface_runs(0.0).items()})
+    with pytest.raises(UserError, match="did you mean 'linear'"):
+        fit(PowerLaw, C=C, L=C, space="linaer")
+    with pytest.raises(UserError, match="L is missing"):
+        fit(PowerLaw, C=C)
+    with pytest.raises(UserError, match="delta"):
+        Huber(0.0)
+    found = fit(PowerLaw, C=C, L=C**-0.1)
+    with pytest.raises(UserError, match="unknown parameter 'alhpa'; did you mean 'alpha'"):
+        found.interval("alhpa")
+    with pytest.raises(UserError, match="unit 'siez'; did you mean 'size'"):
+        found.bootstrap(10, unit="siez")
+    with pytest.raises(UserError, match="give exactly C"):
+        found.predict(N=3.0)
+
+
+def test_curvature_finds_a_bend_and_calls_a_line_straight():
+    noise = 0.002 * np.random.default_rng(0).standard_normal(16)
+    u = np.log(C) - np.log(C).mean()
+    line = curvature(C, np.exp(-0.1 * u + noise))
+    bent = curvature(C, np.exp(-0.1 * u + 0.01 * u * u + noise))
+    assert line.straight
+    assert not bent.straight
+    assert bent.low <= 0.01 <= bent.high
+    assert bent.value - line.value == pytest.approx(0.01, rel=1e-9)
+    assert curvature(C[:3], [3.0, 2.0, 1.0]).low is None
+    assert curvature(C[:2], [3.0, 2.0]) is None
+
+
+def test_published_isoflop_optima_are_reached():
+    """Open-Athena's IsoFLOP collection, Huber 1e-3 on raw losses; the table gives means, in units of 1e-6."""
+    path = SHARED / "data" / "isoflops.csv"
+    if not path.exists():
+        pytest.skip("shared/data is not here")
+    rows = pd.read_csv(path)
+    wanted = {
+        "ml_scalefit": 13.0887,
+        "llama_3__raw": 2.2759,
+        "llama_3__exp": 4.8106,
+        "epochai": 33.2143,
+        "marin": 22.8369,
+    }
+    for name, mean in wanted.items():
+        some = rows[rows["experiment"].str.startswith(name)]
+        found = fit(
+            SizeData,
+            N=some["params"] / 1e6,
+            D=some["tokens"] / 1e9,
+            L=some["loss"],
+            objective=Huber(1e-3),
+            space="linear",
+        )
+        assert found.objective_value / len(some) * 1e6 <= mean * 1.0001
+        assert found.status == "converged"
+
+
+def test_many_runs_take_all_of_them():
+    """Beyond a few thousand runs the search thins them; the answer still is the optimum over all."""
+    runs = surface_runs(0.02, n=7000)
+    found = fit(SizeData, **runs)
+    moved = fit(SizeData, **{letter: values[::-1] for letter, values in runs.items()})
+    assert found.status == "converged"
+    for name in found.params:
+        assert moved.params[name] == pytest.approx(found.params[name], rel=1e-8)
+        assert abs(found.params[name] - SURFACE.params[name]) < 4 * found.stderr[name]
+
+
+@pytest.mark.parametrize(
+    ("losses", "status"),
+    [([3.0, 3.1, 2.0, 2.1], "not_identified"), ([1.0, 2.0, 3.0, 4.0], "at_bound"), ([2.0, 2.0, 2.0, 2.0], "at_bound")],
+)
+def test_hopeless_data_say_so(losses, status):
+    """Two different C, a rising loss, a constant loss: no offset can be told from them, and none is claimed."""
+    compute = [1.0, 1.0, 2.0, 2.0] if status == "not_identified" else [1.0, 2.0, 3.0, 4.0]
+    found = fit(OffsetPowerLaw, C=compute, L=losses)
+    assert found.status == status
+    assert found.warnings
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(1e-30, 1e30), st.floats(1e-30, 1e30)), min_size=3, max_size=12))
+def test_any_positive_data_give_a_status_and_plain_json(pairs):
+    compute, losses = (np.array(values) for values in zip(*pairs, strict=True))
+    if np.ptp(np.log(compute)) < 1e-9:
+        with pytest.raises(UserError, match="share the value"):
+            fit(OffsetPowerLaw, C=compute, L=losses)
+        return
+    found = fit(OffsetPowerLaw, C=compute, L=losses)
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert found.status in ("converged", "at_bound", "not_identified", "dead_term", "failed")
+    assert found.status == "converged" or found.warnings
+    assert str(found)

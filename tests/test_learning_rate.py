@@ -1,0 +1,170 @@
+"""Optimal learning rates: parabolas with known vertices, edges as bounds, a trend that uses them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scalelaw.errors import UserError
+from scalelaw.learning_rate import optimal_learning_rates
+from scalelaw.runs import RunTable
+
+GRID = (0.4, 0.8, 1.6, 3.2)
+
+
+def sweep(seed=0, b=-0.1, c=-0.15, noise=0.003, rates=GRID, bend=0.02, skew=0.0, sizes=6, seeds=(0,)):
+    """ln rate* = ln 1.2 + b ln(M / M0) + c ln epochs; loss has a basin of curvature `bend` in ln rate."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for k in range(sizes):
+        macs = 2e5 * 2**k
+        for epochs in (0.25, 0.5, 1.0, 2.0, 4.0):
+            best = np.log(1.2) + b * (k - 2.5) * np.log(2) + c * np.log(epochs)
+            for rate in rates:
+                for s in range(3) if k < 4 and epochs == 1 else seeds:
+                    u = np.log(rate) - best
+                    loss = (
+                        3
+                        * np.exp(bend * u * u + skew * u**3 + noise * rng.standard_normal())
+                        * (epochs * macs) ** -0.05
+                    )
+                    rows.append(
+                        {
+                            "variant": f"N{k}", "status": "finished", "macs_per_image": macs, "params": macs / 3,
+                            "epochs": epochs, "images_seen": round(32768 * epochs), "unique_images": 32768,
+                            "batch_size": 64, "peak_lr": rate, "seed": s, "val_loss": loss,
+                        }
+                    )  # fmt: skip
+    return RunTable.from_frame(pd.DataFrame(rows))
+
+
+def cell(rates, losses, **more):
+    return RunTable.from_frame(
+        pd.DataFrame({"variant": "N0", "epochs": 1.0, "peak_lr": rates, "val_loss": losses, **more})
+    )
+
+
+def test_vertices_and_trend_are_exact_without_noise():
+    found = optimal_learning_rates(sweep(noise=0.0))
+    inside = found.cells[found.cells["bound"] == "inside"]
+    k = np.log2(inside["macs_per_image"] / 2e5)
+    expected = np.log(1.2) - 0.1 * (k - 2.5) * np.log(2) - 0.15 * np.log(inside["epochs"])
+    np.testing.assert_allclose(np.log(inside["best_lr"]), expected, atol=1e-9)
+
+
+def test_trend_is_recovered_and_its_intervals_cover():
+    slopes, covered = [], []
+    for seed in range(16):
+        trend = optimal_learning_rates(sweep(seed)).trend
+        assert trend.status == "converged"
+        slopes.append([trend.params["b"], trend.params["c"]])
+        covered += [
+            low <= t <= high for (low, high), t in zip(list(trend.interval.values())[1:], (-0.1, -0.15), strict=True)
+        ]
+    np.testing.assert_allclose(np.mean(slopes, axis=0), (-0.1, -0.15), atol=0.02)
+    assert np.mean(covered) >= 0.85
+
+
+def test_bounds_pull_the_trend_the_right_way():
+    """A steep trend leaves a narrow grid: leaving its bounds out flattens the slope, using them does not."""
+    used, left_out = [], []
+    for seed in range(8):
+        table = sweep(seed, b=-0.3, noise=0.001)
+        found = optimal_learning_rates(table)
+        assert found.inside_share < 1
+        used.append(found.trend.params["b"])
+        inside = found.cells[found.cells["bound"] == "inside"]
+        design = np.stack([np.ones(len(inside)), np.log(inside["macs_per_image"]), np.log(inside["epochs"])], axis=1)
+        left_out.append(np.linalg.lstsq(design, np.log(inside["best_lr"]), rcond=None)[0][1])
+    assert abs(np.mean(used) + 0.3) < 0.02
+    assert abs(np.mean(left_out) + 0.3) > abs(np.mean(used) + 0.3)
+
+
+def test_cell_intervals_cover():
+    hits = []
+    for seed in range(8):
+        found = optimal_learning_rates(sweep(seed, noise=0.001))
+        for row in found.cells[found.cells["bound"] == "inside"].itertuples():
+            k = np.log2(row.macs_per_image / 2e5)
+            expected = 1.2 * np.exp(-0.1 * (k - 2.5) * np.log(2) - 0.15 * np.log(row.epochs))
+            hits.append(not row.low > expected and not row.high < expected)
+    assert np.mean(hits) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("losses", "bound", "best"), [([3, 2, 1], "above", 4), ([1, 2, 3], "below", 1), ([2, 1, 2], "inside", 2)]
+)
+def test_an_edge_is_a_bound(losses, bound, best):
+    row = optimal_learning_rates(cell([1.0, 2.0, 4.0], losses)).cells.iloc[0]
+    assert row["bound"] == bound
+    assert row["best_lr"] == pytest.approx(best)
+    if bound == "above":
+        assert row["low"] == pytest.approx(2.0)
+        assert row["high"] is None or np.isnan(row["high"])
+    if bound == "below":
+        assert row["high"] == pytest.approx(2.0)
+        assert row["low"] is None or np.isnan(row["low"])
+
+
+def test_a_diverged_rate_brackets_from_above():
+    table = cell([1.0, 2.0, 4.0], [2.0, 1.5, 9.0], status=["finished", "finished", "diverged"])
+    row = optimal_learning_rates(table).cells.iloc[0]
+    assert row["bound"] == "inside"
+    assert row["best_lr"] == pytest.approx(2.0)
+    assert (row["low"], row["high"]) == (pytest.approx(1.0), pytest.approx(4.0))
+
+
+def test_noise_comes_from_seeds_and_else_from_curves():
+    seeds = optimal_learning_rates(sweep(noise=0.004))
+    assert seeds.noise_basis == "seeds"
+    assert seeds.noise == pytest.approx(0.004, rel=0.4)
+    table = sweep(noise=0.004, rates=(0.2, 0.4, 0.8, 1.6, 3.2, 6.4))
+    single = table.where(table.seed == 0)
+    curves = optimal_learning_rates(single)
+    assert curves.noise_basis == "curves"
+    assert curves.noise == pytest.approx(0.004, rel=0.4)
+
+
+def test_three_rates_and_no_seeds_leave_the_interval_open():
+    found = optimal_learning_rates(cell([1.0, 2.0, 4.0], [2.0, 1.0, 2.0]))
+    assert found.noise is None
+    assert found.cells["low"].isna().all()
+    assert found.trend.status == "not_identified" or found.trend.status == "failed"
+    assert found.notes
+
+
+def test_noise_above_the_basin_opens_the_interval():
+    found = optimal_learning_rates(sweep(noise=0.05, bend=0.01))
+    inside = found.cells[found.cells["bound"] == "inside"]
+    assert inside["low"].isna().any() or inside["high"].isna().any()
+
+
+def test_single_rate_cells_are_left_out_and_named():
+    table = sweep()
+    fewer = table.where((table.epochs != 4.0) | (table.peak_lr == 1.6))
+    found = optimal_learning_rates(fewer)
+    assert len(found.cells) == 24
+    assert any("6 of 30 cells" in note for note in found.notes)
+
+
+def test_units_of_size_and_order_of_rows_do_not_matter():
+    table = sweep()
+    one = optimal_learning_rates(table)
+    frame = table.frame.sample(frac=1, random_state=0)
+    frame["macs_per_image"] *= 1e6
+    other = optimal_learning_rates(RunTable.from_frame(frame))
+    assert other.trend.params["b"] == pytest.approx(one.trend.params["b"], abs=1e-6)
+    assert other.predict(1e12, 1.0).mid == pytest.approx(one.predict(1e6, 1.0).mid, rel=1e-5)
+
+
+def test_to_dict_is_json_and_repeats_to_the_bit():
+    first, second = (json.dumps(optimal_learning_rates(sweep()).to_dict(), allow_nan=False) for _ in range(2))
+    assert first == second
+
+
+def test_bad_tables_are_refused():
+    with pytest.raises(UserError, match="peak_lr"):
+        optimal_learning_rates(RunTable.from_frame(pd.DataFrame({"val_loss": [1.0], "variant": ["N0"]})))
+    with pytest.raises(UserError, match="two learning rates"):
+        optimal_learning_rates(cell([1.0], [2.0]))
