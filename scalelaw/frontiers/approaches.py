@@ -79,16 +79,27 @@ class Frontier:
         }
 
     def __str__(self) -> str:
-        lines = [f"frontier (headline: {self.headline})"]
-        for name, pair in self.approaches.items():
-            lines += [f"  {name}: {trend}" for trend in pair.values()]
+        named = [(approach, trend) for approach, pair in self.approaches.items() for trend in pair.values()]
         if self.params_trend is not None:
-            lines.append(f"  {self.headline}: {self.params_trend}")
-        lines.append(f"  loss along the envelope: {self.loss}")
+            named.append((self.headline, self.params_trend))
+        rows = [("optimum", "grows with compute as", "95 % interval", "status", "approach")]
+        for approach, trend in named:
+            power = f"C^{trend.slope:.3f}" if np.isfinite(trend.slope) else "-"
+            rows.append((trend.quantity, power, _ends(trend), trend.status, approach))
+        rows.append(("loss", f"C^-{self.loss.params['alpha']:.3f}", _ends(self.loss), self.loss.status, "envelope"))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.append(f"headline: {self.headline}; C in {self.size.compute}")
         if self.curvature is not None:
-            lines.append(f"  {self.curvature}")
-        lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+            lines.append(str(self.curvature))
+        reasons = {trend.note: f"{approach}: {trend.note}" for approach, trend in named if trend.note}
+        return "\n".join([*lines, *(f"note: {note}" for note in (*reasons.values(), *self.notes))])
+
+
+def _ends(trend: Trend) -> str:
+    """The interval of a trend's exponent, as text."""
+    low, high = trend.interval["alpha"]
+    return "unknown" if low is None or high is None or not np.isfinite(low) else f"{low:.3f} to {high:.3f}"
 
 
 def frontier(runs: RunTable, *, basis: Basis = "core_hours") -> Frontier:

@@ -19,9 +19,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary path beside `path`, flushes it to disk and renames it to `path`.
 
     Raises:
-        UserError: when the disk is full or the folder cannot be written; `path` is then as it was.
+        UserError: when the disk is full or the folder cannot be written; `path` is then as it was, and no folder is
+            left that was not there before.
     """
     temporary: Path | None = None
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    done = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -32,12 +35,31 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        done = True
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another folder with -o, "
+        raise UserError(f"{path}: cannot be written ({reason(error)}); choose another folder with -o, "
                         "or free the disk") from error  # fmt: skip
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if not done:
+            remove_empty(made)
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Removes folders, the deepest first, as far as they are there and empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read or written, in one line."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,9 +86,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from error
     except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error})") from error
+        raise UserError(f"{path}: is not JSON ({error}); mend or remove it") from error
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -81,8 +103,12 @@ def read_parquet(path: Path) -> pa.Table:
         UserError: when it is missing or not Parquet.
     """
     try:
-        return pq.ParquetFile(path).read()
+        with path.open("rb") as file:  # opened here: an error in opening has its errno, one in reading is damage
+            try:
+                return pq.ParquetFile(file).read()
+            except (OSError, pa.ArrowException) as error:
+                if isinstance(error, OSError) and error.errno:
+                    raise
+                raise UserError(f"{path}: is not a whole Parquet file ({reason(error)}); mend or remove it") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: is not a Parquet file ({str(error).splitlines()[0]}); remove or mend it") from error
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from error

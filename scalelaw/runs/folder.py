@@ -7,16 +7,19 @@ A run's folder holds `config.json`, `status.json`, `lease`, `trace/part-*.parque
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import shutil
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
-from scalelaw.runs import files
+from scalelaw.runs import arrow, files
 from scalelaw.runs.lease import is_held, lease
 from scalelaw.runs.schema import Run, Status, arrow_schema
 
@@ -57,20 +60,53 @@ class ResultsFolder:
 
     def run_ids(self) -> list[str]:
         """The runs that have a folder, sorted."""
+        return [name for name in self._folders() if os.path.exists(self.root / name / "config.json")]
+
+    def _folders(self) -> list[str]:
         try:
             with os.scandir(self.root) as entries:
-                return sorted(e.name for e in entries if e.is_dir() and os.path.exists(f"{e.path}/config.json"))
+                return sorted(entry.name for entry in entries if entry.is_dir())
         except OSError as error:
-            raise UserError(f"{self.root}: cannot be read ({error.strerror})") from error
+            raise UserError(f"{self.root}: cannot be read ({files.reason(error)})") from error
+
+    def begin(self, record: dict[str, Any], configs: Mapping[str, dict[str, Any]]) -> None:
+        """Writes `sweep.json` and the folder of every run; when that fails, all is as it was before.
+
+        Args:
+            record: what `sweep.json` is to hold. The folder one is in is added: `config` takes the data's path from it.
+            configs: configuration of every run by its id.
+
+        Raises:
+            UserError: when the folder cannot be written.
+        """
+        path = self.root / "sweep.json"
+        earlier = path.read_bytes() if path.exists() else None
+        made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        added = [run_id for run_id in configs if not (self.root / run_id).exists()]
+        try:
+            files.write_json(path, {**record, "folder": os.getcwd()})
+            for run_id, config in configs.items():
+                self.add(run_id, config)
+        except BaseException:
+            for run_id in added:
+                shutil.rmtree(self.root / run_id, ignore_errors=True)
+            if earlier is None:
+                path.unlink(missing_ok=True)
+            else:  # the space is free again
+                files.write_atomically(path, lambda temporary: temporary.write_bytes(earlier))
+            files.remove_empty(made)
+            raise
 
     def add(self, run_id: str, config: dict[str, Any]) -> None:
-        """Makes the folder of a run, unless it is there."""
+        """Makes the folder of a run, unless it is there with this configuration (only the data's place may differ)."""
         path = self.run_path(run_id) / "config.json"
-        if not path.exists():
+        if not path.exists() or files.read_json(path) != config:
             files.write_json(path, config)
 
     def config(self, run_id: str) -> dict[str, Any]:
-        """The configuration of a run, defaults left out.
+        """The configuration of a run, defaults left out, the data's path as seen from the folder one is in.
+
+        A relative path was written in the folder of `sweep.json`, and is looked for there first.
 
         Raises:
             UserError: when there is no such run.
@@ -79,7 +115,17 @@ class ResultsFolder:
         if not path.exists():
             raise UserError(f"{self.root}: has no run {run_id!r}; scalelaw status {self.root} lists them")
         config: dict[str, Any] = files.read_json(path)
+        if data_path := config.get("data", {}).get("path"):
+            config["data"]["path"] = self._from_here(data_path)
         return config
+
+    def _from_here(self, path: str) -> str:
+        record = self.root / "sweep.json"
+        written_in = files.read_json(record).get("folder") if record.exists() else None
+        if written_in is None or os.path.isabs(path) or os.path.realpath(written_in) == os.path.realpath("."):
+            return path
+        there = os.path.join(written_in, path)
+        return os.path.relpath(there) if os.path.exists(there) else path
 
     def lease(self, run_id: str) -> AbstractContextManager[bool]:
         """Keeps two launchers apart: yields whether this process may work on the run."""
@@ -113,13 +159,13 @@ class ResultsFolder:
         since = 0
         if self.table_path.exists():
             try:
+                parts.append(arrow.aligned(files.read_parquet(self.table_path), self.table_path))
                 since = self.table_path.stat().st_mtime_ns - _SLACK_NS
-                parts.append(_aligned(files.read_parquet(self.table_path)))
                 compacted = set(parts[0]["run_id"].to_pylist())
             except UserError as error:
                 problems += error.messages
         fresh: set[str] = set()
-        for run_id in self.run_ids():
+        for run_id in self._folders():
             path = self.run_path(run_id) / "row.parquet"
             try:
                 newer = path.stat().st_mtime_ns >= since
@@ -127,20 +173,25 @@ class ResultsFolder:
                 continue
             if newer or run_id not in compacted:
                 try:
-                    parts.append(_aligned(files.read_parquet(path)))
+                    parts.append(_one_row(arrow.aligned(files.read_parquet(path), path), run_id, path))
                     fresh.add(run_id)
                 except UserError as error:
                     problems += error.messages
         if compacted & fresh:
             keep = [run_id not in fresh for run_id in parts[0]["run_id"].to_pylist()]
             parts[0] = parts[0].filter(pa.array(keep))
-        table = pa.concat_tables(parts, promote_options="default") if parts else arrow_schema().empty_table()
-        return table.sort_by("run_id"), problems
+        return arrow.concatenated(parts).sort_by("run_id"), problems
 
     def compact(self) -> None:
-        """Rewrites `runs.parquet` from the rows."""
+        """Rewrites `runs.parquet` from the rows. Rows that change meanwhile are newer than it."""
+        began = time.time_ns()
         table, _ = self.read_rows()
-        files.write_parquet(self.table_path, table)
+
+        def write(path: Path) -> None:
+            pq.write_table(table, path, compression="zstd")
+            os.utime(path, ns=(began, began))
+
+        files.write_atomically(self.table_path, write)
 
     def row_status(self, run_id: str) -> Status:
         """The status in a run's own row; pending when it has none that can be read."""
@@ -171,15 +222,9 @@ def rows_to_arrow(runs: list[Run]) -> pa.Table:
     return pa.Table.from_pylist([asdict(run) for run in runs], schema=arrow_schema())
 
 
-def _aligned(table: pa.Table) -> pa.Table:
-    """The table with every known column typed as now, whatever version wrote it; others are kept."""
-    if "run_id" not in table.column_names:
-        raise UserError("a Parquet file without a run_id column lies among the rows; move it away")
-    schema = arrow_schema()
-    for field in schema:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    known = [table[field.name].cast(field.type) for field in schema]
-    others = [name for name in table.column_names if name not in schema.names]
-    columns = known + [table[name] for name in others]
-    return pa.Table.from_arrays(columns, schema=pa.schema([*schema, *(table.schema.field(n) for n in others)]))
+def _one_row(table: pa.Table, run_id: str, path: Path) -> pa.Table:
+    found = table["run_id"].to_pylist()
+    if found != [run_id]:
+        held = f"holds the run {found[0]!r}" if len(found) == 1 else f"holds {len(found)} rows"
+        raise UserError(f"{path}: {held}, not the one row of its folder's run; remove it")
+    return table

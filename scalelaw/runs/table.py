@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from scalelaw import compute
 from scalelaw.errors import UserError, nearest
-from scalelaw.runs import files, folder
-from scalelaw.runs.schema import COLUMNS, LETTERS, arrow_field, python_type
+from scalelaw.runs import arrow, checks, files, folder
+from scalelaw.runs.schema import COLUMNS, LETTERS
 
 Points = Literal["all", "best", "envelope"]
 Letter = Literal["C", "N", "D", "L"]
@@ -23,6 +23,7 @@ Letter = Literal["C", "N", "D", "L"]
 EQUAL_COMPUTE = 0.02
 """Relative difference up to which two runs count as equally expensive."""
 
+_LENGTHS = ("epochs", "images_seen", "train_flop", "config")
 _CELL = ("dataset", "family", "variant", "params", "macs_per_image", "resolution", "unique_images", "epochs",
          "images_seen", "train_flop", "batch_size", "parent")  # fmt: skip
 """Columns that tell cells apart: runs that agree in all of them differ in learning rate or seed alone."""
@@ -33,9 +34,6 @@ _MEANINGS: dict[Letter, tuple[str, ...]] = {
     "D": ("images_seen",),
     "L": ("val_loss",),
 }
-
-_POSITIVE = ("params", "macs_per_image", "unique_images", "epochs", "images_seen", "batch_size", "peak_lr",
-             "train_flop", "core_hours", "utilisation", "val_loss")  # fmt: skip
 
 
 class MissingColumn(UserError, AttributeError):
@@ -53,6 +51,7 @@ class RunTable:
         notes: one sentence for everything that a selection left out.
         problems: one sentence for every value that cannot be right, naming the row; nothing is dropped for it.
         is_results: whether the rows come from a results folder (or a table written by one).
+        metadata: of Parquet columns that are not ours, kept for writing.
     """
 
     frame: pd.DataFrame
@@ -61,6 +60,7 @@ class RunTable:
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
     is_results: bool = False
+    metadata: arrow.Metadata = field(default_factory=dict, repr=False)
 
     @staticmethod
     def load(path: str | Path, columns: Mapping[str, str] | None = None) -> RunTable:
@@ -76,25 +76,23 @@ class RunTable:
         """
         path = Path(path)
         if path.is_dir():
-            table, problems = folder.ResultsFolder(path).read_rows()
-            return _checked(table.to_pandas(), str(path), columns, problems)
+            return _table(*folder.ResultsFolder(path).read_rows(), str(path), columns)
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; give a results folder, a .parquet or a .csv file")
-        if path.suffix == ".parquet":
-            return _checked(files.read_parquet(path).to_pandas(), str(path), columns)
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".parquet":
+            return _table(files.read_parquet(path), [], str(path), columns)
+        if path.suffix.lower() == ".csv":
             try:
                 frame = pd.read_csv(path)
             except (ValueError, OSError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise UserError(f"{path}: is not a CSV table with a header line ({reason})") from error
-            return _checked(frame, str(path), columns)
+                raise UserError(f"{path}: is not a CSV table with a header line ({files.reason(error)})") from error
+            return _of_frame(frame, str(path), columns)
         raise UserError(f"{path}: neither a results folder nor a .parquet or .csv file")
 
     @staticmethod
     def from_frame(frame: pd.DataFrame, columns: Mapping[str, str] | None = None) -> RunTable:
         """Takes the rows of a DataFrame; `columns` as in `load`."""
-        return _checked(frame, "a DataFrame", columns)
+        return _of_frame(frame, "a DataFrame", columns)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -150,123 +148,84 @@ class RunTable:
 
     def cells(self) -> pd.Series:
         """For each run the number of its cell: runs of a cell differ in learning rate or seed alone."""
-        columns = [name for name in _CELL if name in self.frame]
-        if not columns:
+        keys = {name: self.frame[name] for name in _CELL if self.has(name)}
+        if self.has("config"):
+            keys["config"] = self.frame["config"].map(_settings, na_action="ignore")
+        if not keys.keys() & set(_LENGTHS) and self.has("core_hours"):
+            keys["core_hours"] = self.frame["core_hours"]
+        if not keys:
             return pd.Series(np.zeros(len(self), dtype=np.int64), index=self.frame.index)
-        return self.frame.groupby(columns, dropna=False, sort=False).ngroup()
+        return self.frame.groupby(list(keys.values()), dropna=False, sort=False).ngroup()
 
     def best_over(self, column: str = "peak_lr") -> RunTable:
         """One run a cell (a variant and a length): the one at the best value of `column`.
 
-        The best value is the one of lowest mean loss over its seeds; of the runs at it the one of median loss is kept,
-        so that more seeds do not mean a luckier draw.
+        The best value is the one of lowest mean loss over its seeds (of equal ones the lowest); of the runs at it the
+        one of median loss is kept, so that more seeds do not mean a luckier draw. Runs without a loss take no part.
         """
         if column not in self.frame:
             raise MissingColumn(f"{self.source}: has no column {column!r} to take the best over; pass --points all")
-        keys = [self.cells(), self.frame[column]]
-        mean = self.frame.groupby(keys, dropna=False)["val_loss"].transform("mean")
-        best = mean.groupby(keys[0]).transform("min")
-        at_best = self.frame[mean == best]
-        ranked = at_best.assign(_cell=keys[0]).sort_values(["_cell", "val_loss"], kind="stable")
+        known = self.where(~np.isnan(self.column("val_loss").astype(np.float64)))
+        frame = known.frame.assign(_cell=known.cells())
+        frame["_mean"] = frame.groupby(["_cell", column], dropna=False)["val_loss"].transform("mean")
+        value = frame.sort_values(["_mean", column], kind="stable").groupby("_cell")[column].transform("first")
+        # An unknown rate is a value of its own, best only where no known one is.
+        at_best = frame[(frame[column] == value) | (frame[column].isna() & value.isna())]
+        ranked = at_best.sort_values(["_cell", "val_loss"], kind="stable")
         place = ranked.groupby("_cell").cumcount()
         middle = (ranked.groupby("_cell")["val_loss"].transform("size") - 1) // 2
-        kept = self.frame.index.isin(ranked.index[place == middle])
-        lost = len(self) - int(kept.sum())
-        note = f"best over {column}: {int(kept.sum())} of {len(self)} runs kept" if lost else None
-        return replace(self.where(kept, note), points="best")
+        kept = frame.index.isin(ranked.index[place == middle])
+        notes = self._without_loss(known)
+        if not kept.all():
+            notes = (*notes, f"best over {column}: {int(kept.sum())} of {len(known)} runs kept")
+        return replace(known.where(kept), points="best", notes=(*self.notes, *notes))
 
     def envelope(self) -> RunTable:
         """The lower envelope: the runs that no cheaper or equally cheap run matches in loss, by rising compute.
 
         Compute within `EQUAL_COMPUTE` counts as equal: images are whole, so equal budgets differ a little by size.
+        Runs without a loss or a cost take no part.
         """
         cost, _ = self.variable("C")
         loss, _ = self.variable("L")
         order = np.lexsort((loss, cost))
+        order = order[~np.isnan(cost[order]) & ~np.isnan(loss[order])]
         cost, loss = cost[order], loss[order]
         within = np.searchsorted(cost, cost * (1 + EQUAL_COMPUTE), side="right")
         lowest = np.minimum.accumulate(loss)
-        before = np.concatenate([[np.inf], lowest[:-1]])
+        before = np.concatenate([[np.inf], lowest])[:-1]
         on_it = (loss < before) & (loss <= lowest[within - 1])
         frame = self.frame.iloc[order[on_it]].reset_index(drop=True)
-        note = f"envelope: {len(frame)} of {len(self)} runs are matched by no cheaper one"
-        return replace(self, frame=frame, points="envelope", notes=(*self.notes, note))
+        note = f"envelope: {len(frame)} of {len(order)} runs are matched by no cheaper one"
+        known = self.where(np.isin(np.arange(len(self)), order))
+        return replace(self, frame=frame, points="envelope", notes=(*self.notes, *self._without_loss(known), note))
+
+    def _without_loss(self, known: RunTable) -> tuple[str, ...]:
+        lost = len(self) - len(known)
+        return (f"left out: {lost} runs of unknown loss or cost",) if lost else ()
 
     def write(self, path: str | Path) -> None:
         """Writes the rows as Parquet, units and meanings in the field metadata."""
-        files.write_parquet(Path(path), to_arrow(self.frame))
+        files.write_parquet(Path(path), arrow.from_frame(self.frame, self.metadata))
 
 
-def to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """An Arrow table whose known columns have their types, units and meanings."""
-    known = [name for name in COLUMNS if name in frame]
-    others = [str(name) for name in frame if name not in COLUMNS]
-    arrays, fields = [], []
-    for name in known:
-        arrow = arrow_field(name)
-        arrays.append(pa.Array.from_pandas(frame[name], type=arrow.type))
-        fields.append(arrow)
-    for name in others:
-        array = pa.Array.from_pandas(frame[name])
-        arrays.append(array)
-        fields.append(pa.field(str(name), array.type))
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+def _settings(config: str) -> str:
+    """What a configuration sets beside learning rate, seed and the data's place."""
+    try:
+        settings = json.loads(config)
+        settings["train"] = {k: v for k, v in settings["train"].items() if k not in ("peak_lr", "seed")}
+        settings["data"] = {k: v for k, v in settings["data"].items() if k != "path"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return config
+    return files.canonical(settings)
 
 
-def _renamed(frame: pd.DataFrame, source: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Gives the table's columns our names: first by the caller's map, then by the field's letters."""
-    have = [str(name) for name in frame.columns]
-    known = [*COLUMNS, *LETTERS, "L"]
-    mistakes = [
-        f"--column {ours}: is no known column{nearest(ours, known)} (known: {', '.join(known)})"
-        for ours in columns
-        if ours not in known
-    ] + [
-        f"{source}: has no column {theirs!r}{nearest(theirs, have)} (columns: {', '.join(have)})"
-        for theirs in columns.values()
-        if theirs not in have
-    ]
-    if mistakes:
-        raise UserError(*mistakes)
-    letters = {**LETTERS, "L": "val_loss"}
-    names = {theirs: letters.get(ours, ours) for ours, theirs in columns.items()}
-    taken = set(names.values())
-    frame = frame.drop(columns=[name for name in have if name in taken and name not in names])
-    for letter, ours in letters.items():
-        if letter in frame and letter not in names and ours not in taken and ours not in frame:
-            names[letter] = ours
-            taken.add(ours)
-    return frame.rename(columns=names)
+def _table(table: pa.Table, problems: Sequence[str], source: str, columns: Mapping[str, str] | None) -> RunTable:
+    runs = _of_frame(table.to_pandas(), source, columns)
+    return replace(runs, problems=(*problems, *runs.problems), metadata=arrow.metadata(table))
 
 
-def _checked(
-    frame: pd.DataFrame, source: str, columns: Mapping[str, str] | None, problems: Sequence[str] = ()
-) -> RunTable:
-    """Names, types and checks: every value that cannot be right is named, none is dropped."""
-    frame = _renamed(frame, source, columns or {}).reset_index(drop=True)
-    found = list(problems)
-    names = frame.get("run_id")
-
-    def name_rows(rows: npt.NDArray[np.bool_], column: str, was: pd.Series, mend: str) -> None:
-        for row in np.flatnonzero(rows):
-            run = f" (run {names.iloc[row]})" if names is not None else ""
-            found.append(f"{source}: row {row + 1}{run}: {column} is {was.iloc[row]!r}; {mend}")
-
-    judged = (frame["status"] == "finished").to_numpy() if "status" in frame else np.ones(len(frame), dtype=bool)
-    for column in [name for name in COLUMNS if name in frame and python_type(name) in (int, float)]:
-        was = frame[column]
-        numbers = pd.to_numeric(was, errors="coerce")
-        values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-        name_rows(was.notna().to_numpy() & np.isnan(values), column, was, "it must be a number")
-        if column in _POSITIVE:
-            name_rows(judged & ~(values > 0) & ~np.isnan(values), column, was, "it must be positive")
-            name_rows(judged & np.isinf(values), column, was, "it must be finite")
-        if column == "val_loss":
-            name_rows(judged & was.isna().to_numpy(), column, was, "a finished run has a loss")
-        frame[column] = numbers
-    if {"core_hours", "train_flop", "utilisation"} <= set(frame):
-        implied = frame["train_flop"] / (frame["utilisation"] * compute.FLOP_PER_CORE_HOUR)
-        off = (implied / frame["core_hours"] - 1).abs().to_numpy(dtype=np.float64, na_value=np.nan)
-        name_rows(off > 1e-6, "core_hours", frame["core_hours"], "train_flop and utilisation imply another value")
+def _of_frame(frame: pd.DataFrame, source: str, columns: Mapping[str, str] | None) -> RunTable:
+    frame, problems = checks.checked(checks.renamed(frame, source, columns or {}), source)
     is_results = {"run_id", "config", "core_hours_basis"} <= set(frame)
-    return RunTable(frame, source=source, problems=tuple(found), is_results=is_results)
+    return RunTable(frame, source=source, problems=tuple(problems), is_results=is_results)

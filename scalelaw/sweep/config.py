@@ -9,10 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scalelaw.runs.files import canonical
 
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+MAX_INT = 2**53  # below it every whole number is a float64 too
+
+# Strict: neither true nor "1" is a number. A whole number may stand for a float.
+PositiveInt = Annotated[int, Field(gt=0, lt=MAX_INT, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Branching = Literal["2", "2x2"]
 ZipfA = NonNegative | Literal["uniform"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from scalelaw import architecture, compute
 from scalelaw.errors import UserError
-from scalelaw.sweep.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from scalelaw.sweep.config import MAX_INT, DataConfig, ModelConfig, RunConfig, TrainConfig
 from scalelaw.sweep.facts import Cost, DataFacts, data_facts, run_cost, with_digest
-from scalelaw.sweep.spec import Grid, Spec, TrainSection
+from scalelaw.sweep.spec import Grid, Spec, TrainSection, place_of_grid
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,15 @@ def expand(spec: Spec) -> list[PlannedRun]:
         UserError: when the data cannot be used, or a budget buys no image.
     """
     found: dict[str, PlannedRun] = {}
-    for grid in spec.grids:
-        for planned in _expand_grid(grid, spec.sweep.utilisation):
-            found.setdefault(planned.run_id, planned)
+    mistakes: list[str] = []
+    for index, grid in enumerate(spec.grids):
+        try:
+            for planned in _expand_grid(grid, spec.sweep.utilisation):
+                found.setdefault(planned.run_id, planned)
+        except UserError as error:
+            mistakes += [f"{place_of_grid(spec.source, index)}: {line}" for line in error.messages]
+    if mistakes:
+        raise UserError(*dict.fromkeys(mistakes))
     return list(found.values())
 
 
@@ -47,10 +53,10 @@ def _expand_grid(grid: Grid, utilisation: float) -> Iterator[PlannedRun]:
     train = grid.train
     optional = ("weight_decay", "momentum", "clipping", "warmup_share")
     varied = {name: values for name in optional if (values := getattr(train, name)) is not None}
-    for name in grid.model.variants:
-        model = ModelConfig(family=grid.model.family, variant=name)
+    models = [ModelConfig(family=grid.model.family, variant=name) for name in grid.model.variants]
+    for model, lengths in [(model, _lengths(train, model, facts, utilisation)) for model in models]:
         for images, batch, rate, recipe, seed, *rest in itertools.product(
-            _lengths(train, model, facts, utilisation),
+            lengths,
             train.batch_size,
             train.peak_lr,
             train.recipe,
@@ -75,19 +81,23 @@ def _lengths(train: TrainSection, model: ModelConfig, facts: DataFacts, utilisat
     if train.images is not None:
         return list(train.images)
     if train.epochs is not None:
-        images = [round(epochs * facts.train_images) for epochs in train.epochs]
+        given, unit, buyer = train.epochs, "epochs", f"epochs of {facts.train_images} images are"
+        exact = [epochs * facts.train_images for epochs in given]
     else:
         assert train.core_hours is not None
-        macs = architecture.size(
-            architecture.variant(model.variant, model.family), facts.resolution, facts.classes
-        ).macs_per_image
-        flop = [compute.flop_of_core_hours(hours, utilisation) for hours in train.core_hours]
-        images = [round(total / compute.train_flop(macs, 1)) for total in flop]
-    for length, given in zip(images, train.epochs or train.core_hours or (), strict=True):
-        if length < 1:
-            unit = "epochs" if train.epochs is not None else "core_hours"
-            raise UserError(f"[train] {unit}: {given:g} buys {model.variant} less than one image; raise it")
-    return images
+        given, unit, buyer = train.core_hours, "core_hours", f"core-hours buy {model.variant}"
+        size = architecture.size(architecture.variant(model.variant, model.family), facts.resolution, facts.classes)
+        per_image = compute.train_flop(size.macs_per_image, 1)
+        exact = [compute.flop_of_core_hours(hours, utilisation) / per_image for hours in given]
+    wrong = []
+    for length, images in zip(given, exact, strict=True):
+        if images >= MAX_INT:
+            wrong.append(f"[train] {unit}: {length:g} {buyer} more than {MAX_INT:.0e} images; lower it")
+        elif round(images) < 1:
+            wrong.append(f"[train] {unit}: {length:g} {buyer} less than one image; raise it")
+    if wrong:
+        raise UserError(*wrong)
+    return [round(images) for images in exact]
 
 
 def describe(data: DataConfig) -> str:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from scalelaw import architecture, compute
 from scalelaw.errors import UserError
-from scalelaw.sweep import archive
+from scalelaw.sweep import archive, hierarchy
 from scalelaw.sweep.config import DataConfig, DataSection, RunConfig
+
+
+ARCHIVE_SETTINGS = {"source", "path", "train_images", "holdout_images", "seed", "digest"}
 
 
 @dataclass(frozen=True)
@@ -30,53 +33,21 @@ class Cost:
     core_hours: float
 
 
-def per_level(value: object, levels: int, name: str) -> tuple[object, ...]:
-    """One value per level of the hierarchy, from one for all or one for each.
-
-    Raises:
-        UserError: when a list's length is not the number of levels.
-    """
-    if not isinstance(value, tuple | list):
-        return (value,) * levels
-    if len(value) != levels:
-        raise UserError(f"[data] {name}: {len(value)} values for {levels} levels; give one, or one per level")
-    return tuple(value)
-
-
-def image_side(data: DataSection) -> int:
-    """Side of a hierarchy's image in pixels: 2x2 branching doubles it, two levels of branching 2 do.
-
-    Raises:
-        UserError: when the image would not be square.
-    """
-    wide = tall = 1
-    across = True
-    for branching in per_level(data.branching, data.levels, "branching"):
-        if branching == "2x2":
-            wide, tall = 2 * wide, 2 * tall
-        else:
-            wide, tall = (2 * wide, tall) if across else (wide, 2 * tall)
-            across = not across
-    if wide != tall:
-        raise UserError('[data] branching: an odd number of levels with "2" makes images that are not square; '
-                        'use an even number, or "2x2"')  # fmt: skip
-    return wide * data.patch
-
-
 def with_digest(data: DataSection) -> DataConfig:
     """The data of a run: the section with the archive's SHA-256 and the sizes it implies.
 
     Raises:
-        UserError: when the archive is missing.
+        UserError: when the archive or the settings cannot be used, one line for every mistake.
     """
     if data.source != "npz":
-        if data.train_images is None:
-            raise UserError("[data] train_images: is missing; the built-in images have no end, say how many to use")
-        if data.path is not None:
-            raise UserError("[data] path: the built-in images are generated; leave path out, or use source = 'npz'")
+        if wrong := hierarchy.mistakes(data):
+            raise UserError(*wrong)
         return DataConfig(**data.model_dump(exclude_defaults=True))
     if data.path is None:
         raise UserError("[data] path: is missing; source = 'npz' reads a NumPy archive")
+    if foreign := sorted(data.model_fields_set - ARCHIVE_SETTINGS):
+        raise UserError(f"[data] {', '.join(foreign)}: belong to the built-in images, source = 'npz' has no such setting; "
+                        "leave them out")  # fmt: skip
     found = archive.read(data.path)
     holdout = found.held_out(data.holdout_images)
     most = len(found.images) - holdout
@@ -95,7 +66,7 @@ def data_facts(data: DataConfig) -> DataFacts:
         assert data.path is not None
         found = archive.read(data.path)
         return DataFacts(found.classes, found.images.shape[1], data.train_images)
-    return DataFacts(data.classes, image_side(data), data.train_images)
+    return DataFacts(data.classes, hierarchy.resolution(data), data.train_images)
 
 
 def run_cost(config: RunConfig, facts: DataFacts, utilisation: float = compute.DEFAULT_UTILISATION) -> Cost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +13,8 @@ from scalelaw import architecture
 from scalelaw.compute import DEFAULT_UTILISATION
 from scalelaw.errors import UserError, nearest
 from scalelaw.sweep.config import DataSection, NonNegative, Positive, PositiveInt, Section, Seed, Share
+from scalelaw.sweep.facts import with_digest
+from scalelaw.sweep.mistakes import sentences
 
 Value = TypeVar("Value")
 
@@ -29,8 +32,8 @@ class Around(Section):
     """A grid of learning rates: `points` rates, a `factor` apart, around a centre; an even count goes one lower."""
 
     around: Positive
-    factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
-    points: PositiveInt = 3
+    factor: Annotated[float, Field(gt=1, le=100, allow_inf_nan=False, strict=True)] = 2.0
+    points: Annotated[int, Field(gt=0, le=99, strict=True)] = 3
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -46,7 +49,7 @@ class SweepSection(Section):
     """[sweep]: the name (results go to results/<name>) and the utilisation that core-hours assume."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    utilisation: Annotated[float, Field(gt=0, le=1)] = DEFAULT_UTILISATION
+    utilisation: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)] = DEFAULT_UTILISATION
 
 
 class ModelSection(Section):
@@ -83,12 +86,14 @@ class Grid(Section):
 
 
 class Spec(Section):
-    """A whole sweep: its name and its grids."""
+    """A whole sweep: its name, its grids (the file's own, then one a part), and the file that they come from."""
 
     sweep: SweepSection
     grids: tuple[Grid, ...]
+    source: str
 
 
+_GRID = ("data", "model", "train")
 _SECTIONS: dict[str, type[BaseModel]] = {
     "sweep": SweepSection,
     "data": DataSection,
@@ -96,17 +101,12 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSection,
 }
 
-_PER_LEVEL = {
-    "rules": "a whole number above 0",
-    "branching": '"2" or "2x2"',
-    "zipf_a": 'a number of at least 0 or "uniform"',
-}
-
 
 def read_spec(path: Path) -> Spec:
     """Reads and checks a sweep's TOML file.
 
-    A relative `data.path` is taken from the folder one is in. Parts (`[[part]]`) may set keys of data, model and train.
+    A relative `data.path` is taken from the folder one is in, and the archive there is read. Parts (`[[part]]`) may set
+    keys of data, model and train.
 
     Raises:
         UserError: with one line for every mistake in the file.
@@ -122,57 +122,80 @@ def read_spec(path: Path) -> Spec:
 
 def check_spec(raw: dict[str, Any], source: str) -> Spec:
     """Checks a parsed spec; as `read_spec`."""
-    mistakes: list[str] = []
     parts = raw.get("part", [])
+    mistakes = _section_mistakes(raw, source, [*_SECTIONS, "part"])
+    mistakes += [f"{source}: section [{key}] is missing" for key in _SECTIONS if key not in raw]
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise UserError(f"{source}: part must be written [[part]], once for each further grid")
-    for place, sections in [("", raw), *((f"part {i + 1}: ", part) for i, part in enumerate(parts))]:
-        allowed = [*_SECTIONS, "part"] if place == "" else ["data", "model", "train"]
-        for key, value in sections.items():
-            if key not in allowed:
-                mistakes.append(f"{source}: {place}unknown section [{key}]{nearest(key, allowed)}")
-            elif key != "part" and not isinstance(value, dict):
-                mistakes.append(f"{source}: {place}{key} must be a section, [{key}] with keys below it")
-    for key in ("sweep", "data", "model", "train"):
-        if key not in raw:
-            mistakes.append(f"{source}: section [{key}] is missing")
-    if mistakes:
-        raise UserError(*mistakes)
-    sweep = _validated(SweepSection, raw["sweep"], f"{source}: [sweep]", mistakes)
-    base = {key: raw[key] for key in ("data", "model", "train")}
-    merged = [("", base)] + [(f"part {i + 1}: ", _with_part(base, part)) for i, part in enumerate(parts)]
+        mistakes.append(f"{source}: part must be written [[part]], once for each further grid")
+        parts = []
+    sweep = _validated(SweepSection, raw.get("sweep"), f"{source}: [sweep]", mistakes)
+    base = {key: raw[key] for key in _GRID if isinstance(raw.get(key), dict)}
     grids: list[Grid] = []
-    for place, sections in merged:
+    for index, part in enumerate([{}, *parts]):
+        place = place_of_grid(source, index)
+        if index:
+            mistakes += _section_mistakes(part, place, _GRID)
+        sections = _with_part(base, part)
         found: list[str] = []
-        checked = {
-            key: _validated(_SECTIONS[key], sections[key], f"{source}: {place}[{key}]", found)
-            for key in ("data", "model", "train")
-        }
+        checked = {key: _validated(_SECTIONS[key], sections.get(key), f"{place}: [{key}]", found) for key in _GRID}
+        if isinstance(checked["data"], DataSection):
+            found += _data_mistakes(checked["data"], place)
         if isinstance(checked["model"], ModelSection):
-            found += _model_mistakes(checked["model"], f"{source}: {place}[model]")
+            found += _model_mistakes(checked["model"], f"{place}: [model]")
         if isinstance(checked["train"], TrainSection):
-            found += _length_mistakes(checked["train"], f"{source}: {place}[train]")
-        bare = {line.replace(place, "", 1) for line in found} if place else set()
-        mistakes += found if not bare & set(mistakes) else [x for x in found if x.replace(place, "", 1) not in mistakes]
-        if not found:
-            grids.append(Grid.model_validate(checked, strict=False))
+            found += _length_mistakes(checked["train"], f"{place}: [train]")
+        # What a part takes over from above is said above.
+        mistakes += [line for line in found if line.replace(place, source, 1) not in mistakes]
+        if not found and None not in checked.values():
+            grids.append(Grid.model_validate(checked))
     if mistakes or sweep is None:
         raise UserError(*mistakes)
-    return Spec.model_construct(sweep=sweep, grids=tuple(grids))  # checked above
+    return Spec.model_construct(sweep=sweep, grids=tuple(grids), source=source)  # checked above
+
+
+def place_of_grid(source: str, index: int) -> str:
+    """Where the grid stands in the file: grid 0 is the file's own, the others are its parts."""
+    return f"{source}: part {index}" if index else source
+
+
+def _section_mistakes(sections: dict[str, Any], place: str, allowed: Sequence[str]) -> list[str]:
+    found = []
+    for key, value in sections.items():
+        if key not in allowed:
+            found.append(f"{place}: unknown section [{key}]{nearest(key, list(allowed))} (known: {', '.join(allowed)})")
+        elif key != "part" and not isinstance(value, dict):
+            found.append(f"{place}: {key} must be a section, [{key}] with keys below it")
+    return found
 
 
 def _with_part(base: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """The sections with a part's keys in their place; a part's length replaces the one above."""
-    merged = {key: {**section, **part.get(key, {})} for key, section in base.items()}
-    given = [length for length in LENGTHS if length in part.get("train", {})]
-    if given:
-        for length in LENGTHS:
-            if length not in given:
-                merged["train"].pop(length, None)
+    """The sections with a part's keys in their place.
+
+    A part's length replaces the one above, and a part with a `data.source` of its own takes over nothing of [data].
+    """
+    changes = {key: part[key] for key in _GRID if isinstance(part.get(key), dict)}
+    if changes.get("data", {}).get("source") not in (None, base.get("data", {}).get("source")):
+        base = {**base, "data": {}}
+    merged = {key: {**section, **changes.get(key, {})} for key, section in base.items()}
+    if "train" in merged and any(length in changes.get("train", {}) for length in LENGTHS):
+        merged["train"] = {
+            key: value for key, value in merged["train"].items() if key not in LENGTHS or key in changes["train"]
+        }
     return merged
 
 
+def _data_mistakes(data: DataSection, place: str) -> list[str]:
+    try:
+        with_digest(data)
+    except UserError as error:
+        return [f"{place}: {line}" for line in error.messages]
+    return []
+
+
 def _model_mistakes(model: ModelSection, place: str) -> list[str]:
+    if model.family not in architecture.FAMILIES:
+        known = list(architecture.FAMILIES)
+        return [f"{place} family: unknown {model.family!r}{nearest(model.family, known)} (known: {', '.join(known)})"]
     found = []
     for name in model.variants:
         try:
@@ -185,52 +208,19 @@ def _model_mistakes(model: ModelSection, place: str) -> list[str]:
 def _length_mistakes(train: TrainSection, place: str) -> list[str]:
     given = [length for length in LENGTHS if getattr(train, length) is not None]
     if len(given) != 1:
-        said = f"{' and '.join(given)} are given" if given else "none is given"
+        said = f"{' and '.join(given)} are given; keep one" if given else "none is given; add one"
         return [f"{place} exactly one of epochs, images and core_hours is the length; {said}"]
     if train.layout == "iso" and given != ["core_hours"]:
-        return [f"{place} layout = 'iso' needs core_hours = [...], the equal-compute budgets; {given[0]} is given"]
+        return [f"{place} layout: 'iso' needs core_hours = [...], the equal-compute budgets, in place of {given[0]}"]
     return []
 
 
 def _validated(kind: type[BaseModel], value: Any, place: str, mistakes: list[str]) -> BaseModel | None:
-    """The checked section, or None with its mistakes added."""
+    """The checked section, or None: with its mistakes added, or where there is no such section."""
+    if not isinstance(value, dict):
+        return None
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        mistakes += dict.fromkeys(_sentence(kind, item, place) for item in error.errors(include_url=False))
+        mistakes += sentences(kind, value, error, place)
         return None
-
-
-def _sentence(kind: type[BaseModel], item: Any, place: str) -> str:
-    """One line for one of pydantic's errors: the key, what is wrong, the mend."""
-    key, *rest = [str(part) for part in item["loc"]] or ["section"]
-    if key in _PER_LEVEL:
-        return f"{place} {key}: must be {_PER_LEVEL[key]}, or a list of one per level"
-    numbers = [part for part in rest if part.isdigit()]
-    where = f"{place} {key}" + (f", value {int(numbers[0]) + 1}" if numbers else "")
-    kinds: dict[str, str] = {
-        "missing": "is missing",
-        "too_short": "is an empty list, so the grid is empty; give at least one value",
-        "greater_than": "must be greater than {gt}",
-        "greater_than_equal": "must be at least {ge}",
-        "less_than": "must be below {lt}",
-        "less_than_equal": "must be at most {le}",
-        "int_type": "must be a whole number",
-        "int_parsing": "must be a whole number",
-        "int_from_float": "must be a whole number",
-        "float_type": "must be a number",
-        "float_parsing": "must be a number",
-        "finite_number": "must be finite",
-        "string_type": "must be text in quotes",
-        "literal_error": "must be {expected}",
-        "string_pattern_mismatch": "may hold letters, digits, '.', '_' and '-' only",
-    }
-    if item["type"] == "extra_forbidden":
-        if key in Around.model_fields and kind is TrainSection:
-            return f"{place} {key}: unknown key; it belongs inside peak_lr = {{ around = 1.6, factor = 2, points = 3 }}"
-        unknown = rest[-1] if rest and not rest[-1].isdigit() else key
-        known = list(Around.model_fields if unknown != key else kind.model_fields)
-        return f"{place} {unknown}: unknown key{nearest(unknown, known)} (known: {', '.join(known)})"
-    template = kinds.get(item["type"])
-    text = template.format(**item.get("ctx", {})) if template else item["msg"]
-    return f"{where}: {text}"

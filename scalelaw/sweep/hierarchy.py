@@ -1,0 +1,85 @@
+"""What the settings of the built-in images imply, and what is wrong with them: by arithmetic, without jax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from scalelaw.sweep.config import DataSection
+
+MAX_IMAGES = 2**30
+MAX_RESOLUTION = 1024
+MAX_TUPLES = 2**24  # of one level
+_BOUNDS = {
+    "train_images": (1, MAX_IMAGES),
+    "holdout_images": (1, MAX_IMAGES),
+    "classes": (2, 2**16 - 1),
+    "symbols": (2, 2**12),
+    "levels": (1, 10),
+    "patch": (1, MAX_RESOLUTION),
+}
+_PER_LEVEL = ("rules", "branching", "zipf_a")
+
+
+def mistakes(data: DataSection) -> list[str]:
+    """Every reason why `scalelaw.train.data.hierarchy` could not make these images, as `[data] key: what; the mend`."""
+    found = list(_out_of_bounds(data))
+    if found:
+        return found
+    for name in _PER_LEVEL:
+        value = getattr(data, name)
+        if isinstance(value, tuple) and len(value) != data.levels:
+            found.append(f"[data] {name}: {len(value)} values for {data.levels} levels; give one, or one per level")
+    if found:
+        return found
+    parents = data.classes
+    for level, (rules, branching) in enumerate(zip(_each(data, "rules"), _each(data, "branching"), strict=True)):
+        room = min(data.symbols ** (4 if branching == "2x2" else 2), MAX_TUPLES)
+        if parents * rules > room:
+            mend = f"use at most {room // parents} rules" if room >= parents else "use more symbols or fewer classes"
+            found.append(f"[data] rules: level {level + 1} needs {parents} x {rules} distinct tuples of symbols, of "
+                         f"which there are {room}; {mend}")  # fmt: skip
+        parents = data.symbols
+    height, width = _pixels(data)
+    if height != width:
+        found.append(f'[data] branching: images of {height} x {width} pixels are not square; use an even number of '
+                     'levels with "2", or "2x2"')  # fmt: skip
+    if max(height, width) > MAX_RESOLUTION:
+        found.append(f"[data] levels: images of {height} x {width} pixels; use fewer levels or a smaller patch, for at "
+                     f"most {MAX_RESOLUTION}")  # fmt: skip
+    return found
+
+
+def resolution(data: DataSection) -> int:
+    """Side of an image in pixels: 2x2 branching doubles it, two levels of branching 2 do."""
+    return _pixels(data)[0]
+
+
+def _out_of_bounds(data: DataSection) -> Iterator[str]:
+    if data.train_images is None:
+        yield "[data] train_images: is missing; the built-in images have no end, say how many to use"
+    if data.path is not None:
+        yield "[data] path: the built-in images are generated; leave path out, or use source = 'npz'"
+    for name, (least, most) in _BOUNDS.items():
+        value = getattr(data, name)
+        if value is not None and not least <= value <= most:
+            yield f"[data] {name}: must be a whole number from {least} to {most}, not {value}"
+
+
+def _each(data: DataSection, name: str) -> tuple[Any, ...]:
+    """One value per level, from one for all or one for each."""
+    value = getattr(data, name)
+    return value if isinstance(value, tuple) else (value,) * data.levels
+
+
+def _pixels(data: DataSection) -> tuple[int, int]:
+    """Height and width: levels of branching 2 put children side by side and one above the other in turn."""
+    height = width = data.patch
+    across = True
+    for branching in _each(data, "branching"):
+        if branching == "2x2":
+            height, width = 2 * height, 2 * width
+        else:
+            height, width = (height, 2 * width) if across else (2 * height, width)
+            across = not across
+    return height, width

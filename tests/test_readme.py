@@ -1,0 +1,108 @@
+"""README is true: every command and every Python line in it runs, but for `make`, which CI itself is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+NOT_HERE = ("make ", "git clone", "cd scalelaw", "pip install")
+
+
+def commands() -> list[list[str]]:
+    """The shell commands of each block, comments cut off."""
+    blocks = []
+    for kind, text in BLOCKS:
+        lines = [re.sub(r"\s+# .*", "", line) for line in text.splitlines()] if kind == "bash" else []
+        kept = [line for line in lines if line.strip() and not line.startswith(("#", *NOT_HERE))]
+        if kept:
+            blocks.append(kept)
+    return blocks
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Path:
+    """A folder as after `make demo`: the specs, and the recorded sweep as results/demo."""
+    shutil.copytree(ROOT / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("recorded"))
+    shutil.copytree(ROOT / "runs" / "recorded" / "demo", tmp_path / "results" / "demo")
+    shutil.copytree(ROOT / "runs" / "recorded", tmp_path / "runs" / "recorded")
+    return tmp_path
+
+
+def run(line: str, folder: Path) -> str:
+    """Runs one line as a newcomer would, with this environment's commands first on the path."""
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    answer = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PATH": path, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")},
+        check=False,
+    )
+    assert answer.returncode == 0, f"{line}\n{answer.stdout}\n{answer.stderr}"
+    return answer.stdout
+
+
+def trains(block: list[str]) -> bool:
+    return any("digits" in line for line in block)
+
+
+def test_every_command_runs(newcomer: Path) -> None:
+    blocks = [block for block in commands() if not trains(block)]
+    assert sum(len(block) for block in blocks) >= 8
+    for block in blocks:
+        for line in block:
+            run(line, newcomer)
+    assert (newcomer / "figures" / "figure2.pdf").stat().st_size > 5_000
+
+
+def test_the_recorded_sweep_is_the_demo(newcomer: Path) -> None:
+    """The sweep of runs/demo.toml, run by run: nothing is left to train."""
+    assert "nothing to train" in run("scalelaw sweep runs/demo.toml", newcomer)
+
+
+@pytest.mark.slow
+def test_the_digits_commands_train_and_draw(newcomer: Path) -> None:
+    (block,) = [block for block in commands() if trains(block)]
+    for line in block:
+        run(line, newcomer)
+    assert (newcomer / "figures" / "digits" / "figure2.png").stat().st_size > 5_000
+
+
+def test_every_python_line_runs(newcomer: Path) -> None:
+    script = "\n".join(text for kind, text in BLOCKS if kind == "python")
+    assert "sl.predict" in script
+    path = newcomer / "tour.py"
+    path.write_text(script, encoding="utf-8")
+    out = run(f"python {path}", newcomer)
+    assert "alpha" in out
+
+
+def test_the_file_tree_names_what_is_there() -> None:
+    """Every path in README's tree exists, and every module of the package is in it."""
+    (tree,) = re.findall(r"^```text\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    named, folders = set(), [(-1, ROOT)]
+    for line in tree.splitlines():
+        entry = line.split("  ")[0] if not line.startswith(" ") else line.lstrip().split("  ")[0]
+        depth = len(line) - len(line.lstrip())
+        while folders[-1][0] >= depth:
+            folders.pop()
+        for name in entry.split():
+            path = folders[-1][1] / name.rstrip("/")
+            assert path.exists(), f"README's tree names {path.relative_to(ROOT)}, which is not there"
+            named.add(path)
+            if name.endswith("/"):
+                folders.append((depth, path))
+    modules = {
+        path for path in (ROOT / "scalelaw").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    missing = {path.name for path in modules - named} - {"__init__.py", "__main__.py"}
+    assert not missing, f"README's tree lacks {sorted(missing)}"
