@@ -5,12 +5,13 @@ from __future__ import annotations
 import json as json_module
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 if TYPE_CHECKING:
     from scalelaw.runs import RunTable
+    from scalelaw.runs.table import Letter
 
 Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
 Column = Annotated[
@@ -51,7 +52,7 @@ def fit(
     kind = laws.LAWS[law]
     runs = _load(results, column)
     chosen = _select(runs, points or _default_points(runs, kind.variables))
-    columns = {letter: chosen.variable(letter) for letter in (*kind.variables, "L")}
+    columns = {letter: chosen.variable(cast("Letter", letter)) for letter in (*kind.variables, "L")}
     goal = fitting.Huber(1e-3 if delta is None else delta) if objective == "huber" else fitting.LeastSquares()
     values = {letter: value for letter, (value, _) in columns.items()}
     found = fitting.fit(kind, objective=goal, space=space, points=chosen.points, **values)

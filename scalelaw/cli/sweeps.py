@@ -11,6 +11,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scalelaw.launch.speed import Expected
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
@@ -77,9 +79,6 @@ def sweep(
             local.run_all(results, todo, seconds, count, progress)
     finally:
         results.compact()
-    console.print(progress.line().rsplit(" · ", 2)[0] + " trained", highlight=False)
-    if progress.elsewhere:
-        console.print(f"{len(progress.elsewhere)} runs are being trained by another launcher", highlight=False)
     return _closing(console, results, [run.run_id for run in planned])
 
 
@@ -129,7 +128,6 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
         json: Print one JSON object and nothing else.
     """
     from rich.console import Console
-    from rich.table import Table
 
     from scalelaw.runs import STATUSES, ResultsFolder
 
@@ -138,19 +136,26 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
     counts = {word: sum(found == word for found in statuses.values()) for word in STATUSES}
     spent, left = _core_hours(folder, statuses)
     if json:
-        answer: dict[str, Any] = {**counts, "core_hours_spent": spent, "core_hours_left": left}
+        answer: dict[str, Any] = {
+            **{str(word): n for word, n in counts.items()},
+            "core_hours_spent": spent,
+            "core_hours_left": left,
+        }
         if runs:
             answer["runs"] = statuses
         print(json_module.dumps(answer))
         return 0
     console = Console()
-    for run_id, found in statuses.items() if runs else ():
-        console.print(f"{run_id} {found}", highlight=False)
-    table = Table(*counts, "core-hours spent", "core-hours left", title=str(results), title_justify="left")
-    table.add_row(*(str(n) for n in counts.values()), f"{spent:.3g}", f"{left:.3g}")
-    console.print(table)
+    if runs:
+        _print_columns(console, list(statuses.items()), left=(0, 1))
+    console.print(f"{results}: {sum(counts.values())} runs", highlight=False, markup=False, soft_wrap=True)
+    for word, n in counts.items():
+        console.print(f"  {word:<9} {n:>5}", highlight=False)
+    console.print(f"TPU-v4 core-hours: {spent:.3g} spent, {left:.3g} left", highlight=False)
     if counts["failed"]:
-        console.print("failed runs are tried again by the same sweep command; their rows keep the error")
+        console.print("failed runs are tried again by the same sweep command; why they failed:", highlight=False)
+        for run_id, why in _failures(folder):
+            console.print(f"  {run_id}: {why}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -195,9 +200,7 @@ def _record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun],
     ids = list(dict.fromkeys([*earlier, *(run.run_id for run in planned)]))
     facts = {"name": spec.sweep.name, "utilisation": spec.sweep.utilisation, "runs": ids,
              "spec": path.read_text(encoding="utf-8")}  # fmt: skip
-    files.write_json(record, facts)
-    for run in planned:
-        results.add(run.run_id, run.config.to_json())
+    results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
 
 
 def _all_ids(folder: ResultsFolder) -> list[str]:
@@ -207,6 +210,13 @@ def _all_ids(folder: ResultsFolder) -> list[str]:
     named = files.read_json(record)["runs"] if record.exists() else []
     table, _ = folder.read_rows()
     return list(dict.fromkeys([*named, *folder.run_ids(), *table["run_id"].to_pylist()]))
+
+
+def _failures(folder: ResultsFolder) -> list[tuple[str, str]]:
+    """Failed runs, each with the last line of its error."""
+    table, _ = folder.read_rows()
+    rows = table.select(["run_id", "status", "error"]).to_pylist()
+    return [(row["run_id"], (row["error"] or "unknown").splitlines()[-1]) for row in rows if row["status"] == "failed"]
 
 
 def _core_hours(folder: ResultsFolder, statuses: dict[str, Any]) -> tuple[float, float]:
@@ -230,27 +240,36 @@ def _core_hours(folder: ResultsFolder, statuses: dict[str, Any]) -> tuple[float,
 def _print_plan(
     console: Any, spec: Spec, planned: list[PlannedRun], todo: list[PlannedRun], expectation: Expected, workers: int
 ) -> None:
-    from rich.table import Table
-
     from scalelaw.sweep import describe
 
-    table = Table("run", "variant", "epochs", "peak lr", "seed", "core-hours", "seconds", box=None)
-    for planned_run in planned:
-        train = planned_run.config.train
-        table.add_row(planned_run.run_id, planned_run.config.model.variant, f"{planned_run.cost.epochs:.3g}",
-                      f"{train.peak_lr:g}", str(train.seed), f"{planned_run.cost.core_hours:.3g}",
-                      f"{expectation.seconds[planned_run.run_id]:.1f}")  # fmt: skip
-    console.print(table)
-    hours = sum(planned_run.cost.core_hours for planned_run in planned)
-    left = sum(planned_run.cost.core_hours for planned_run in todo)
+    lines = [("run", "variant", "epochs", "batch", "peak lr", "seed", "core-hours", "seconds", "")]
+    waiting = {run.run_id for run in todo}
+    for run in planned:
+        train = run.config.train
+        lines.append((run.run_id, run.config.model.variant, f"{run.cost.epochs:.3g}", str(train.batch_size),
+                      f"{train.peak_lr:.4g}", str(train.seed), f"{run.cost.core_hours:.3g}",
+                      f"{expectation.seconds[run.run_id]:.1f}", "" if run.run_id in waiting else "done"))  # fmt: skip
+    _print_columns(console, lines, left=(0, 1, 8))
+    hours = sum(run.cost.core_hours for run in planned)
+    left = sum(run.cost.core_hours for run in todo)
     basis = "measured speed" if expectation.measured else "assumed speed, until a run of each shape has been measured"
-    console.print(describe(planned[0].config.data), highlight=False)
-    console.print(
-        f"{len(planned)} runs, {hours:.3g} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation; "
+    for line in (
+        describe(planned[0].config.data),
+        f"{len(planned)} runs: {hours:.3g} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation",
         f"{len(todo)} to train: {left:.3g} core-hours, about {_minutes(expectation.minutes(todo, workers))} "
-        f"with {workers} workers here ({basis})",
-        highlight=False,
-    )
+        f"with {workers} workers here",
+        f"({basis})",
+    ):
+        console.print(line, highlight=False)
+
+
+def _print_columns(console: Any, lines: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> None:
+    """Prints rows under one another, numbers to the right, columns `left` to the left; never wraps a row."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [f"{cell:<{width}}" if k in left else f"{cell:>{width}}"
+                 for k, (cell, width) in enumerate(zip(line, widths, strict=True))]  # fmt: skip
+        console.print("  ".join(cells).rstrip(), highlight=False, markup=False, soft_wrap=True)
 
 
 def _minutes(minutes: float) -> str:

@@ -1,6 +1,6 @@
-"""The engine of one machine: worker processes, each given several runs of one shape at a time.
+"""The engine of one machine: worker processes that keep their compiled programs, each held to a core of its own.
 
-Small models train fastest with one single-threaded worker on each core, so each worker is held to a core of its own.
+Small models train fastest with one single-threaded worker on each core.
 """
 
 from __future__ import annotations
@@ -13,32 +13,38 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import dataclass
 from typing import IO, Any
 
 from scalelaw.errors import UserError
-from scalelaw.runs import ResultsFolder, Run
-from scalelaw.sweep import PlannedRun
+from scalelaw.launch.orders import orders
+from scalelaw.runs import ResultsFolder, Run, files
+from scalelaw.sweep import PlannedRun, identity
 
 Emit = Callable[[dict[str, Any]], None]
-BATCHES_PER_WORKER = 5  # enough that the workers end at about the same time
 ATTEMPTS = 2  # of a run that takes its worker down with it
 ERROR_LINES = 12
+GRACE_SECONDS = 5.0  # for a worker to end when asked to, before it is killed
+POLL_SECONDS = 0.5
+FAILED, BAD_INPUT, PREEMPTED = 1, 2, 75  # exit codes of a worker
 
 
-@dataclass
+@dataclass(eq=False)
 class Process:
-    """A running worker: its runs, the one in flight, and where its errors go."""
+    """A running worker: where its errors go, and the run in flight."""
 
     process: subprocess.Popen[str]
     core: int | None
-    left: list[str]
     errors: IO[str]
     in_flight: str | None = None
-    ended: bool = field(default=False)
+
+    def last_lines(self) -> list[str]:
+        """The last lines of its standard error; to be asked once, when it has ended."""
+        with self.errors:
+            self.errors.seek(0)
+            return [line.rstrip() for line in self.errors if line.strip()][-ERROR_LINES:]
 
 
 def cores() -> list[int]:
@@ -48,21 +54,9 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def batches(planned: Sequence[PlannedRun], seconds: Mapping[str, float], workers: int) -> list[list[str]]:
-    """Runs of one shape together, cut so that workers end together; the longest first."""
-    limit = sum(seconds[run.run_id] for run in planned) / (workers * BATCHES_PER_WORKER)
-    found: list[list[str]] = []
-    by_shape = sorted(planned, key=lambda run: (run.shape, -seconds[run.run_id], run.run_id))
-    for _, runs in groupby(by_shape, key=lambda run: run.shape):
-        batch: list[str] = []
-        for run in runs:
-            batch.append(run.run_id)
-            if sum(seconds[run_id] for run_id in batch) >= limit:
-                found.append(batch)
-                batch = []
-        if batch:
-            found.append(batch)
-    return sorted(found, key=lambda batch: -sum(seconds[run_id] for run_id in batch))
+def command(results: ResultsFolder, run_ids: Sequence[str]) -> list[str]:
+    """The one command that trains, as a process of its own."""
+    return [sys.executable, "-m", "scalelaw", "run", str(results.root), *run_ids, "--json"]
 
 
 def run_all(
@@ -72,103 +66,161 @@ def run_all(
     workers: int,
     emit: Emit,
 ) -> None:
-    """Trains the runs in worker processes until each is done or has failed.
+    """Trains the runs in worker processes until each is done or has failed, here or by another launcher.
 
     Args:
         planned: the runs to train; those already done are passed over by the workers.
         seconds: what each is expected to take.
-        emit: gets every event of every worker.
+        emit: gets every event of every worker, and `waiting` while another launcher holds the last runs.
 
     Raises:
-        UserError: when a worker met bad input (its message is passed on), after the others were stopped.
+        UserError: when a worker met bad input (its message is passed on) or none can start; all are stopped first.
     """
-    work = deque(batches(planned, seconds, workers))
-    crashes: dict[str, int] = {}
-    free = deque(cores()[:workers] if workers <= len(cores()) and workers > 1 else [None] * workers)
-    events: queue.Queue[tuple[Process, dict[str, Any] | None]] = queue.Queue()
-    running: list[Process] = []
+    crew = Crew(results, planned, emit)
     try:
-        while work or running:
-            while work and free:
-                running.append(_start(results, work.popleft(), free.popleft(), events))
-            worker, event = events.get()
-            if event is not None:
-                _follow(worker, event)
-                emit(event)
+        while crew.left:
+            free = crew.unheld()
+            if not free:
+                emit({"event": "waiting", "runs": len(crew.left)})
+                time.sleep(POLL_SECONDS)
                 continue
-            running.remove(worker)
-            free.append(worker.core)
-            code, said = worker.process.wait(), _last_lines(worker.errors)
-            if code == 2:
-                raise UserError(*[line.removeprefix("scalelaw: ") for line in said] or ["a worker met bad input"])
-            if worker.left:
-                work.extend(_after_crash(results, worker, code, said, crashes, emit))
+            count = min(workers, len(free))
+            held_to = cores()[:count] if 1 < count <= len(cores()) else [None] * count
+            for order, core in zip(
+                orders([crew.planned[run_id] for run_id in free], seconds, count), held_to, strict=True
+            ):
+                crew.start(order, core)
+            while crew.running:
+                crew.follow()
     finally:
-        for worker in running:
-            worker.process.terminate()
-        for worker in running:
-            worker.process.wait()
+        crew.stop()
 
 
-def _start(results: ResultsFolder, run_ids: list[str], core: int | None, events: queue.Queue[Any]) -> Process:
-    errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed when the worker has ended
-    command = [sys.executable, "-m", "scalelaw", "run", str(results.root), *run_ids, "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True)
-    if core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(process.pid, {core})
-    worker = Process(process, core, list(run_ids), errors)
+class Crew:
+    """The workers of one sweep and what is left for them.
 
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
+    Attributes:
+        left: runs not known to be done, in the order of the plan.
+        running: the workers at work.
+    """
+
+    def __init__(self, results: ResultsFolder, planned: Sequence[PlannedRun], emit: Emit) -> None:
+        self.results, self.emit = results, emit
+        self.planned = {run.run_id: run for run in planned}
+        self.left = dict.fromkeys(self.planned)
+        self.running: list[Process] = []
+        self._crashes: dict[str, int] = {}
+        self._events: queue.Queue[tuple[Process, dict[str, Any] | None]] = queue.Queue()
+
+    def start(self, run_ids: Sequence[str], core: int | None) -> None:
+        """Starts a worker that tries the runs in this order."""
+        errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed at its end
+        process = subprocess.Popen(
+            command(self.results, run_ids), stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True
+        )
+        worker = Process(process, core, errors)
+        self.running.append(worker)
+        if core is not None and hasattr(os, "sched_setaffinity"):
             try:
-                events.put((worker, json.loads(line)))
+                os.sched_setaffinity(process.pid, {core})
+            except OSError:
+                worker.core = None  # it has ended already, or may not be held; no reason to stop
+        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+
+    def _read(self, worker: Process) -> None:
+        assert worker.process.stdout is not None
+        for line in worker.process.stdout:
+            try:
+                event = json.loads(line)
             except ValueError:
                 continue  # a library's chatter
-        events.put((worker, None))
+            self._events.put((worker, event))
+        self._events.put((worker, None))
 
-    threading.Thread(target=read, daemon=True).start()
-    return worker
+    def follow(self) -> None:
+        """Waits for one event of a worker and passes it on; another worker takes the place of one that crashed."""
+        worker, event = self._events.get()
+        if event is None:
+            self.running.remove(worker)
+            if self._crashed(worker) and self.left:
+                suspect = [worker.in_flight] if worker.in_flight in self.left else []
+                self.start([*suspect, *(run_id for run_id in self.left if run_id not in suspect)], worker.core)
+            return
+        run_id, kind = event["run_id"], event["event"]
+        if kind == "started":
+            worker.in_flight = run_id
+        elif kind in ("done", "already done"):
+            worker.in_flight = None
+            if run_id not in self.left or any(other.in_flight == run_id for other in self.running):
+                return  # another worker's: its own event has come or will come
+            del self.left[run_id]
+        elif kind == "leased elsewhere":
+            return  # by another worker, or by another launcher: then `unheld` looks after it
+        self.emit(event)
 
+    def unheld(self) -> list[str]:
+        """The runs left that nobody holds; those that another launcher has done meanwhile are struck off."""
+        statuses = self.results.statuses(self.left)
+        for run_id, status in statuses.items():
+            if status in ("finished", "diverged"):
+                del self.left[run_id]
+                self.emit({"run_id": run_id, "event": "already done"})
+        return [run_id for run_id in self.left if statuses[run_id] != "running"]
 
-def _follow(worker: Process, event: dict[str, Any]) -> None:
-    run_id = event["run_id"]
-    if event["event"] == "started":
-        worker.in_flight = run_id
-    elif event["event"] != "progress":
-        worker.in_flight = None
-        worker.left.remove(run_id)
+    def _crashed(self, worker: Process) -> bool:
+        """Whether an ended worker left its runs undone; a run that has had its attempts gets a failed row."""
+        code, said = worker.process.wait(), worker.last_lines()
+        if code == BAD_INPUT:
+            raise UserError(*[line.removeprefix("scalelaw: ") for line in said] or ["a worker met bad input"])
+        run_id = worker.in_flight
+        if run_id is None and code in (0, FAILED) and not (code == FAILED and said):
+            return False
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        blamed = run_id or ""  # nothing in flight: it could not even start
+        if code != PREEMPTED:
+            self._crashes[blamed] = self._crashes.get(blamed, 0) + 1
+        given_up = self._crashes.get(blamed, 0) >= ATTEMPTS
+        if run_id is None:
+            if given_up:
+                raise UserError(
+                    f"workers end by {how} before they train: {said[-1] if said else 'they do not say why'}"
+                )
+            return True
+        self.emit({"run_id": run_id, "event": "lost", "reason": f"its worker ended by {how}"})
+        if given_up:
+            with self.results.lease(run_id) as mine:
+                if mine and run_id in self.left:  # else another worker is at it, and will tell
+                    row = self._failed_row(run_id, [*said, f"its worker ended by {how}"])
+                    self.results.commit_row(row)
+                    del self.left[run_id]
+                    self.emit({"run_id": run_id, "event": "done", "status": "failed", "error": row.error})
+        return True
 
+    def _failed_row(self, run_id: str, lines: list[str]) -> Run:
+        """The row of a run that never wrote one."""
+        planned = self.planned[run_id]
+        return Run(
+            **identity.of_config(planned.config),
+            **identity.of_cost(planned.cost),
+            sweep=files.read_json(self.results.root / "sweep.json")["name"],
+            status="failed",
+            attempts=self.results.noted(run_id).get("attempts"),
+            error="\n".join(lines[-ERROR_LINES:]),
+        )
 
-def _after_crash(
-    results: ResultsFolder, worker: Process, code: int, said: list[str], crashes: dict[str, int], emit: Emit
-) -> list[list[str]]:
-    """What is still to do of a worker that died: the run in flight once more, unless it has had its attempts."""
-    suspect = worker.in_flight or worker.left[0]
-    crashes[suspect] = crashes.get(suspect, 0) + 1
-    rest = [run_id for run_id in worker.left if run_id != suspect]
-    if crashes[suspect] < ATTEMPTS:
-        return [batch for batch in ([suspect], rest) if batch]
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    row = Run(run_id=suspect, status="failed", error="\n".join([*said, f"worker ended by {how}"]), attempts=ATTEMPTS)
-    results.commit_row(replace(row, **_identity(results, suspect)))
-    emit({"run_id": suspect, "event": "done", "status": "failed", "error": row.error})
-    return [rest] if rest else []
-
-
-def _identity(results: ResultsFolder, run_id: str) -> dict[str, Any]:
-    """The columns of a failed row that its configuration gives."""
-    config = results.config(run_id)
-    return {
-        "variant": config["model"]["variant"],
-        "batch_size": config["train"].get("batch_size"),
-        "peak_lr": config["train"]["peak_lr"],
-        "config": json.dumps(config, sort_keys=True, separators=(",", ":")),
-    }
-
-
-def _last_lines(errors: IO[str]) -> list[str]:
-    errors.seek(0)
-    lines = [line.rstrip() for line in errors if line.strip()]
-    errors.close()
-    return lines[-ERROR_LINES:]
+    def stop(self) -> None:
+        """Asks the workers to end, then makes them."""
+        try:
+            for worker in self.running:
+                worker.process.terminate()
+            until = time.monotonic() + GRACE_SECONDS
+            for worker in self.running:
+                try:
+                    worker.process.wait(max(0.0, until - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            for worker in self.running:
+                worker.process.kill()
+                worker.process.wait()
+                worker.errors.close()

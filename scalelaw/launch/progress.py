@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 PLAIN_SECONDS = 15.0
+SPEED_SECONDS = 10.0  # images per second are a mean over so long
 
 
 class SweepProgress:
@@ -17,18 +19,23 @@ class SweepProgress:
 
     Args:
         seconds: what each run is expected to take; it weighs the bar.
+        images: what each run will see.
         console: where to print.
     """
 
     def __init__(self, seconds: Mapping[str, float], images: Mapping[str, int], console: Console) -> None:
         self.seconds, self.images, self.console = seconds, images, console
         self.counts: dict[str, int] = {}
-        self.elsewhere: set[str] = set()
         self._shares: dict[str, float] = {}
-        self._speeds: dict[str, float] = {}
+        self._compiling: set[str] = set()
+        self._waiting = 0
         self._began = self._printed = time.monotonic()
+        self._seen: deque[tuple[float, float]] = deque([(self._began, 0.0)])
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), console=console
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f} %"),
+            console=console,
         )
         self._task = self._bar.add_task("starting", total=max(sum(seconds.values()), 1e-9))
 
@@ -41,39 +48,58 @@ class SweepProgress:
         if self.console.is_terminal:
             self._bar.stop()
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Takes one event of a worker."""
-        run_id, kind = event["run_id"], event["event"]
-        if kind == "progress":
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Takes one event of a worker or of the engine."""
+        kind = event["event"]
+        self._waiting = event["runs"] if kind == "waiting" else 0
+        if kind != "waiting":
+            self._take(event["run_id"], kind, event)
+        self._show()
+
+    def _take(self, run_id: str, kind: str, event: Mapping[str, Any]) -> None:
+        self._compiling.discard(run_id)
+        if kind == "compiling":
+            self._compiling.add(run_id)
+        elif kind == "progress":
             self._shares[run_id] = event["images"] / self.images[run_id]
-            self._speeds[run_id] = event["images_per_second"]
-        elif kind in ("done", "already done", "leased elsewhere"):
+        elif kind == "lost":
+            self._shares.pop(run_id, None)
+            self.console.print(f"run {run_id}: {event['reason']}", highlight=False)
+        elif kind in ("done", "already done"):
             self._shares[run_id] = 1.0
-            self._speeds.pop(run_id, None)
             status = event.get("status", kind)
             self.counts[status] = self.counts.get(status, 0) + 1
-            if kind == "leased elsewhere":
-                self.elsewhere.add(run_id)
             if status == "failed":
                 self.console.print(f"run {run_id} failed: {str(event.get('error')).splitlines()[-1]}", highlight=False)
-        self._show()
+
+    def done(self) -> str:
+        """How many runs are done, and how."""
+        odd = "".join(f", {n} {status}" for status, n in self.counts.items() if status != "finished")
+        return f"{sum(self.counts.values())}/{len(self.seconds)} runs{odd}"
 
     def line(self) -> str:
         """Runs done, images per second now, time left."""
-        spent = sum(self.seconds[run_id] * share for run_id, share in self._shares.items())
-        total = sum(self.seconds.values())
-        elapsed = time.monotonic() - self._began
-        left = (
-            f"{_clock(elapsed * (total - spent) / spent)} left" if spent > 0.02 * total else "time left: not known yet"
-        )
-        odd = "".join(f", {n} {status}" for status, n in self.counts.items() if status != "finished")
-        speed = sum(self._speeds.values())
-        return f"{sum(self.counts.values())}/{len(self.seconds)} runs{odd} · {speed:,.0f} images/s · {left}"
+        now, spent, total = time.monotonic(), self._spent(), sum(self.seconds.values())
+        self._seen.append((now, sum(self.images[run_id] * share for run_id, share in self._shares.items())))
+        while len(self._seen) > 2 and self._seen[1][0] < now - SPEED_SECONDS:
+            self._seen.popleft()
+        (since, before), (_, seen) = self._seen[0], self._seen[-1]
+        speed = max(seen - before, 0) / max(now - since, 1e-9)
+        if self._waiting:
+            doing = f"another launcher trains {self._waiting} more"
+        elif self._compiling and speed == 0:
+            doing = "compiling"
+        else:
+            doing = f"{speed:,.0f} images/s"
+        left = f"{_clock((now - self._began) * (total - spent) / spent)} left" if spent > 0.02 * total else "..."
+        return f"{self.done()} · {doing} · {left}"
+
+    def _spent(self) -> float:
+        return sum(self.seconds[run_id] * share for run_id, share in self._shares.items())
 
     def _show(self) -> None:
-        spent = sum(self.seconds[run_id] * share for run_id, share in self._shares.items())
         if self.console.is_terminal:
-            self._bar.update(self._task, completed=spent, description=self.line())
+            self._bar.update(self._task, completed=self._spent(), description=self.line())
         elif time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
             self.console.print(self.line(), highlight=False)

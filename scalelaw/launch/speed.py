@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scalelaw.launch.orders import SECONDS_PER_SHAPE
 from scalelaw.runs import RunTable
 from scalelaw.sweep import PlannedRun
 
@@ -14,7 +15,6 @@ ASSUMED_FLOP_PER_SECOND = 25e9
 """Of one worker on one CPU core with a small model: about what LOG.md measures; a measurement replaces it."""
 
 ASSUMED_SECONDS_PER_IMAGE = 30e-6
-ASSUMED_SECONDS_PER_SHAPE = 8.0  # start of a worker and compilation
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class Expected:
 
     def minutes(self, planned: Sequence[PlannedRun], workers: int) -> float:
         """Wall-clock minutes of the runs on so many workers."""
-        shapes = {run.shape for run in planned}
-        total = sum(self.seconds[run.run_id] for run in planned) + ASSUMED_SECONDS_PER_SHAPE * len(shapes)
-        return total / min(workers, max(len(planned), 1)) / 60
+        workers = max(1, min(workers, len(planned)))
+        compiled = max(len({run.shape for run in planned}), workers)  # each worker at least one
+        training = sum(self.seconds[run.run_id] for run in planned)
+        return (training + SECONDS_PER_SHAPE * compiled) / workers / 60
 
 
 def expected(planned: Sequence[PlannedRun], rows: RunTable | None = None) -> Expected:
@@ -36,9 +37,8 @@ def expected(planned: Sequence[PlannedRun], rows: RunTable | None = None) -> Exp
     speeds: dict[tuple[str, int], float] = {}
     if rows is not None and len(rows) and rows.has("train_seconds"):
         done = rows.finished().frame
-        speed = done["images_seen"] / done["train_seconds"]
-        for (variant, batch), values in speed.groupby([done["variant"], done["batch_size"]]):
-            speeds[variant, int(batch)] = float(np.median(values))
+        for (variant, batch), alike in done.groupby(["variant", "batch_size"]):
+            speeds[str(variant), int(str(batch))] = float(np.median(alike["images_seen"] / alike["train_seconds"]))
     seconds, measured = {}, True
     for run in planned:
         train = run.config.train

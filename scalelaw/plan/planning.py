@@ -142,6 +142,10 @@ def predict(runs: RunTable, budget: compute.Budget, *, far: bool = False) -> Pla
         warnings.append("the loss has no interval: the surface's spread is unknown.")
     unique = _unique(best, warnings)
     epochs = None if unique is None else seen / unique
+    if epochs is not None and unique is not None and epochs > max(1.0, images.max() / unique) * 1.001:
+        warnings.append(
+            f"{epochs:.3g} epochs: the surface counts repeated images like fresh ones, beyond what was tried."
+        )
     rate = _rate(runs, chosen, seen, epochs, warnings)
     status: PlanStatus = "far_extrapolation" if factor > REFUSE_BEYOND else surface.status
     return Plan(

@@ -129,8 +129,7 @@ def _numbers(values: pd.Series) -> pd.Series:
 
 def _shown(value: Any) -> str:
     """A value as a person would write it, cut where long."""
-    if value is None or value is pd.NA or value is pd.NaT:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return "unknown"
-    plain = value.item() if isinstance(value, np.generic) else value
-    text = repr(plain) if isinstance(plain, str) else str(plain)
+    text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

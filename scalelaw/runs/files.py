@@ -103,12 +103,10 @@ def read_parquet(path: Path) -> pa.Table:
         UserError: when it is missing or not Parquet.
     """
     try:
-        with path.open("rb") as file:  # opened here: an error in opening has its errno, one in reading is damage
+        with path.open("rb") as file:  # opened here to tell a file that cannot be opened from a damaged one
             try:
                 return pq.ParquetFile(file).read()
             except (OSError, pa.ArrowException) as error:
-                if isinstance(error, OSError) and error.errno:
-                    raise
                 raise UserError(f"{path}: is not a whole Parquet file ({reason(error)}); mend or remove it") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from error

@@ -126,10 +126,10 @@ class RunTable:
 
         C is core_hours, else train_flop; N is macs_per_image, else params; D is images_seen; L is val_loss.
         """
-        for name in _MEANINGS[letter]:
-            if self.has(name):
-                return self.column(name).astype(np.float64), name
-        return self.column(_MEANINGS[letter][-1]).astype(np.float64), _MEANINGS[letter][-1]
+        names = _MEANINGS[letter]
+        there = [name for name in names if self.has(name)] or [name for name in names if name in self.frame]
+        name = there[0] if there else names[-1]
+        return self.column(name).astype(np.float64), name
 
     def where(self, mask: npt.ArrayLike, note: str | None = None) -> RunTable:
         """The rows at which `mask`, shape (runs,), is true; `note` says what was left out."""
@@ -168,8 +168,8 @@ class RunTable:
         known = self.where(~np.isnan(self.column("val_loss").astype(np.float64)))
         frame = known.frame.assign(_cell=known.cells())
         frame["_mean"] = frame.groupby(["_cell", column], dropna=False)["val_loss"].transform("mean")
-        value = frame.sort_values(["_mean", column], kind="stable").groupby("_cell")[column].transform("first")
-        # An unknown rate is a value of its own, best only where no known one is.
+        first = frame.sort_values(["_mean", column], kind="stable").drop_duplicates("_cell").set_index("_cell")[column]
+        value = frame["_cell"].map(first)
         at_best = frame[(frame[column] == value) | (frame[column].isna() & value.isna())]
         ranked = at_best.sort_values(["_cell", "val_loss"], kind="stable")
         place = ranked.groupby("_cell").cumcount()
@@ -202,7 +202,7 @@ class RunTable:
 
     def _without_loss(self, known: RunTable) -> tuple[str, ...]:
         lost = len(self) - len(known)
-        return (f"left out: {lost} runs of unknown loss or cost",) if lost else ()
+        return (f"left out: {lost} {'run' if lost == 1 else 'runs'} of unknown loss or cost",) if lost else ()
 
     def write(self, path: str | Path) -> None:
         """Writes the rows as Parquet, units and meanings in the field metadata."""

@@ -64,7 +64,7 @@ class DataConfig(DataSection):
     def name(self) -> str:
         """A short name and a hash of everything but the training set's size: one name, one distribution of images."""
         settings = self.model_dump(mode="json", exclude_defaults=True, exclude={"path", "train_images"})
-        return f"{self.source}-{_digest(settings)[:8]}"
+        return f"{self.source}-{_hash(canonical(settings))[:8]}"
 
 
 class ModelConfig(Section):
@@ -111,13 +111,18 @@ class RunConfig(Section):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     @property
+    def canonical(self) -> str:
+        """The configuration as JSON text without fields at their defaults and without the data's place."""
+        return canonical(self.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"path"}}))
+
+    @property
     def run_id(self) -> str:
-        """16 hex digits: hash of the canonical JSON without fields at their defaults and without the data's place.
+        """16 hex digits: the hash of the canonical text.
 
         New settings must have defaults that mean the old behaviour, so that finished runs keep their ids.
         """
-        return _digest(self.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"path"}}))[:16]
+        return _hash(self.canonical)[:16]
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

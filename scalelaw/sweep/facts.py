@@ -9,7 +9,6 @@ from scalelaw.errors import UserError
 from scalelaw.sweep import archive, hierarchy
 from scalelaw.sweep.config import DataConfig, DataSection, RunConfig
 
-
 ARCHIVE_SETTINGS = {"source", "path", "train_images", "holdout_images", "seed", "digest"}
 
 
@@ -46,7 +45,7 @@ def with_digest(data: DataSection) -> DataConfig:
     if data.path is None:
         raise UserError("[data] path: is missing; source = 'npz' reads a NumPy archive")
     if foreign := sorted(data.model_fields_set - ARCHIVE_SETTINGS):
-        raise UserError(f"[data] {', '.join(foreign)}: belong to the built-in images, source = 'npz' has no such setting; "
+        raise UserError(f"[data] {', '.join(foreign)}: belong to the built-in images, source = 'npz' has none; "
                         "leave them out")  # fmt: skip
     found = archive.read(data.path)
     holdout = found.held_out(data.holdout_images)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
+
+from scalelaw.errors import UserError
 from scalelaw.sweep.config import DataSection
+from scalelaw.sweep.mistakes import sentences
 
 MAX_IMAGES = 2**30
 MAX_RESOLUTION = 1024
@@ -29,11 +33,14 @@ def mistakes(data: DataSection) -> list[str]:
     for name in _PER_LEVEL:
         value = getattr(data, name)
         if isinstance(value, tuple) and len(value) != data.levels:
-            found.append(f"[data] {name}: {len(value)} values for {data.levels} levels; give one, or one per level")
+            count = f"{len(value)} value{'s' * (len(value) != 1)} for {data.levels} level{'s' * (data.levels != 1)}"
+            found.append(f"[data] {name}: {count}; give one, or one per level")
     if found:
         return found
     parents = data.classes
-    for level, (rules, branching) in enumerate(zip(_each(data, "rules"), _each(data, "branching"), strict=True)):
+    for level, (rules, branching) in enumerate(
+        zip(per_level(data, "rules"), per_level(data, "branching"), strict=True)
+    ):
         room = min(data.symbols ** (4 if branching == "2x2" else 2), MAX_TUPLES)
         if parents * rules > room:
             mend = f"use at most {room // parents} rules" if room >= parents else "use more symbols or fewer classes"
@@ -48,6 +55,24 @@ def mistakes(data: DataSection) -> list[str]:
         found.append(f"[data] levels: images of {height} x {width} pixels; use fewer levels or a smaller patch, for at "
                      f"most {MAX_RESOLUTION}")  # fmt: skip
     return found
+
+
+def check(**settings: Any) -> DataSection:
+    """The settings of built-in images, checked.
+
+    Args:
+        settings: keys of [data] by name, without `source`.
+
+    Raises:
+        UserError: one line for each setting that cannot be.
+    """
+    try:
+        data = DataSection(source="hierarchy", **settings)
+    except ValidationError as error:
+        raise UserError(*sentences(DataSection, settings, error, "[data]")) from error
+    if found := mistakes(data):
+        raise UserError(*found)
+    return data
 
 
 def resolution(data: DataSection) -> int:
@@ -66,7 +91,7 @@ def _out_of_bounds(data: DataSection) -> Iterator[str]:
             yield f"[data] {name}: must be a whole number from {least} to {most}, not {value}"
 
 
-def _each(data: DataSection, name: str) -> tuple[Any, ...]:
+def per_level(data: DataSection, name: str) -> tuple[Any, ...]:
     """One value per level, from one for all or one for each."""
     value = getattr(data, name)
     return value if isinstance(value, tuple) else (value,) * data.levels
@@ -76,7 +101,7 @@ def _pixels(data: DataSection) -> tuple[int, int]:
     """Height and width: levels of branching 2 put children side by side and one above the other in turn."""
     height = width = data.patch
     across = True
-    for branching in _each(data, "branching"):
+    for branching in per_level(data, "branching"):
         if branching == "2x2":
             height, width = 2 * height, 2 * width
         else:

@@ -75,11 +75,17 @@ def _number(limit: Any) -> str:
 
 
 def _not(value: Any) -> str:
-    """`, not <value>` as it stands in TOML, cut where long."""
-    if isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, int) and abs(value) >= 10**20:
-        text = "a number of more than 20 digits"
-    else:
-        text = repr(value)
+    """`, not <value>`, cut where long."""
+    text = _toml(value)
     return f", not {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _toml(value: Any) -> str:
+    """A value as it stands in the file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    return repr(value)

@@ -83,7 +83,8 @@ def run(
     """
     order, watch = schedule.order, Stopwatch()
     params, momentum = programs.start(schedule.seed)
-    rates = learning_rate(np.arange(order.steps), order.steps, schedule.peak_lr, rules.warmup_share)
+    steps = np.arange(order.steps)
+    rates = learning_rate(steps, order.steps, schedule.peak_lr, rules.warmup_share).astype(np.float32)
     warmup = math.ceil(rules.warmup_share * order.steps)
     evaluate_after = {round(order.steps * k / schedule.evaluations) for k in range(1, schedule.evaluations + 1)} - {0}
     trace_every = max(1, order.steps // TRACE_ROWS)
@@ -127,7 +128,7 @@ def run(
             indices, weights = order.batch(step - 1)
         with watch("train"):
             params, momentum, metrics = programs.train(
-                params, momentum, source.arrays, indices, weights, np.float32(rates[step - 1])
+                params, momentum, source.arrays, indices, weights, rates[step - 1]
             )
         if pending is not None:  # one step late
             loss, pending = read(*pending), None
@@ -136,7 +137,7 @@ def run(
         if step in evaluate_after:
             last = step == order.steps
             with watch("train"):
-                jax.block_until_ready(params)
+                metrics["loss"].block_until_ready()  # the whole step, so that none of it is timed as evaluation
             with watch("evaluate"):
                 val_loss, top1_error, count = evaluate(programs, source, params, None if last else QUICK_HOLDOUT)
             read(step, metrics, val_loss=val_loss, val_top1_error=top1_error, val_images=count)

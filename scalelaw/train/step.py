@@ -85,9 +85,13 @@ def build(variant: architecture.Variant, source: Source, rules: recipe.Recipe, b
         params, momentum, source.arrays, indices, weights, np.float32(0)
     )
     evaluated = jax.jit(evaluate).lower(params, source.arrays, indices, weights)
+    train_step, evaluation = trained.compile(), evaluated.compile()
+    # The first call of each is slow, so it counts as compiling.
+    params, _, _ = train_step(params, momentum, source.arrays, indices, weights, np.float32(0))
+    jax.block_until_ready(evaluation(params, source.arrays, indices, weights))  # type: ignore[no-untyped-call]
     return Programs(
-        train=trained.compile(),
-        evaluate=evaluated.compile(),
+        train=train_step,
+        evaluate=evaluation,
         start=start,
         batch_size=batch_size,
         compile_seconds=time.perf_counter() - began,

@@ -17,13 +17,14 @@ from pydantic import ValidationError
 from scalelaw import architecture, compute
 from scalelaw.errors import UserError
 from scalelaw.runs import ResultsFolder, Run, files
-from scalelaw.sweep import RunConfig, data_facts, run_cost
+from scalelaw.sweep import RunConfig, data_facts, identity, run_cost
 from scalelaw.train import data, loop, recipe, step
 from scalelaw.train.data import Order, Source
 from scalelaw.train.trace import Trace
 
 Emit = Callable[[dict[str, Any]], None]
 ERROR_LINES = 12
+DONE = ("finished", "diverged")
 
 
 class Worker:
@@ -42,39 +43,63 @@ class Worker:
         self._commit = commit()
 
     def work(self, run_ids: Sequence[str]) -> int:
-        """Trains the runs that need it, in order. Returns how many failed; finished and leased ones are passed over."""
+        """Trains the runs that need it, in order. Returns how many failed.
+
+        Passed over are runs that are finished, that another process has leased, or that another one has settled since
+        this call began, even if they failed there: one call of a sweep tries a run once.
+        """
         failed = 0
         configs = {run_id: self.config(run_id) for run_id in run_ids}
+        stamps = {run_id: self._stamp(run_id) for run_id in run_ids}
+        before = self.results.statuses(run_ids, held=False)
         for run_id, config in configs.items():
             with self.results.lease(run_id) as mine:
                 if not mine:
                     self.emit({"run_id": run_id, "event": "leased elsewhere"})
-                elif self.results.row_status(run_id) in ("finished", "diverged"):
+                elif before[run_id] in DONE or self._stamp(run_id) != stamps[run_id]:
                     self.emit({"run_id": run_id, "event": "already done"})
                 else:
                     failed += self.train(run_id, config) == "failed"
         return failed
 
+    def _stamp(self, run_id: str) -> tuple[int, int] | None:
+        """Tells one row of a run from a later one; None when it has none. Far cheaper than reading it."""
+        try:
+            facts = (self.results.run_path(run_id) / "row.parquet").stat()
+        except OSError:
+            return None
+        return facts.st_ino, facts.st_mtime_ns
+
     def config(self, run_id: str) -> RunConfig:
         """The checked configuration of a run."""
+        place = self.results.run_path(run_id) / "config.json"
         try:
-            return RunConfig.model_validate(self.results.config(run_id))
+            config = RunConfig.model_validate(self.results.config(run_id))
         except ValidationError as error:
-            place = self.results.run_path(run_id) / "config.json"
             raise UserError(f"{place}: is not a run of this version ({error.error_count()} mistakes); "
                             "run scalelaw sweep again") from error  # fmt: skip
+        if config.run_id != run_id:
+            raise UserError(f"{place}: is the configuration of {config.run_id}, it was changed; remove the folder and "
+                            "run scalelaw sweep again")  # fmt: skip
+        return config
 
     def train(self, run_id: str, config: RunConfig) -> str:
-        """Trains one leased run and commits its row. Returns its status."""
+        """Trains one leased run and commits its row. Returns its status; what goes wrong is the row's `error`."""
         started = datetime.now(UTC)
         attempts = int(self.results.noted(run_id).get("attempts", 0)) + 1
-        self.results.note(run_id, attempts=attempts, pid=os.getpid(), started_at=started.isoformat())
+        noted = {"attempts": attempts, "pid": os.getpid(), "started_at": started.isoformat()}
+        self.results.note(run_id, **noted)
         self.emit({"run_id": run_id, "event": "started", "variant": config.model.variant})
-        row = self._facts(run_id, config, started, attempts)
+        row = Run(**identity.of_config(config), sweep=self.sweep["name"], hardware=jax.devices()[0].device_kind,
+                  devices=1, attempts=attempts, commit=self._commit, started_at=started)  # fmt: skip
         try:
-            row = self._trained(row, config)
-        except UserError:
-            raise
+            row = replace(row, **identity.of_cost(run_cost(config, data_facts(config.data))))
+            row, seconds = self._trained(row, config)
+            self.results.note(run_id, **noted, seconds=seconds)
+        except BrokenPipeError:
+            raise  # whoever watches has gone: the run is interrupted, not failed
+        except UserError as error:
+            row = replace(row, status="failed", error="\n".join(error.messages))
         except Exception:
             lines = traceback.format_exc().strip().splitlines()
             row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
@@ -83,41 +108,15 @@ class Worker:
                    "images": row.images_seen, "seconds": row.train_seconds, "error": row.error})  # fmt: skip
         return str(row.status)
 
-    def _facts(self, run_id: str, config: RunConfig, started: datetime, attempts: int) -> Run:
-        """The columns that are known before training."""
-        facts = data_facts(config.data)
-        cost = run_cost(config, facts, self.sweep["utilisation"])
-        return Run(
-            run_id=run_id,
-            sweep=self.sweep["name"],
-            family=config.model.family,
-            variant=config.model.variant,
-            dataset=config.data.name,
-            params=cost.size.params,
-            params_body=cost.size.params_body,
-            macs_per_image=float(cost.size.macs_per_image),
-            resolution=facts.resolution,
-            unique_images=facts.train_images,
-            batch_size=config.train.batch_size,
-            peak_lr=config.train.peak_lr,
-            seed=config.train.seed,
-            hardware=jax.devices()[0].device_kind,
-            devices=1,
-            attempts=attempts,
-            config=files.canonical(config.to_json()),
-            commit=self._commit,
-            started_at=started,
-        )
-
-    def _trained(self, row: Run, config: RunConfig) -> Run:
-        """Trains and fills in the rest of the row."""
+    def _trained(self, row: Run, config: RunConfig) -> tuple[Run, dict[str, float]]:
+        """Trains. Returns the row filled in, and the seconds by kind of work."""
         assert row.run_id is not None
         assert row.macs_per_image is not None
         assert row.unique_images is not None
         device = known_hardware(str(row.hardware))
         source = self.source(config)
         rules = rules_of(config)
-        programs = self.programs(config, source, rules)
+        programs, compile_seconds = self.programs(row.run_id, config, source, rules)
         order = Order(int(row.run_id, 16), row.unique_images, config.train.images, config.train.batch_size)
         assumed = self.sweep["utilisation"]
         schedule = loop.Schedule(
@@ -135,9 +134,7 @@ class Worker:
         outcome = loop.run(schedule, programs, source, rules, trace, progress)
         flop = compute.train_flop(row.macs_per_image, outcome.images_seen)
         cost = compute.cost(flop, outcome.seconds["train"], 1, device, assumed)
-        self.results.note(row.run_id, attempts=row.attempts, seconds=outcome.seconds,
-                          compile_seconds=programs.compile_seconds)  # fmt: skip
-        return replace(
+        done = replace(
             row,
             status=outcome.status,
             epochs=outcome.images_seen / row.unique_images,
@@ -151,9 +148,10 @@ class Worker:
             top1_error=outcome.top1_error,
             error=outcome.reason,
         )
+        return done, {**outcome.seconds, "compile": compile_seconds}
 
     def source(self, config: RunConfig) -> Source:
-        """The run's images, made once for each data configuration; its facts go to data-<name>.json."""
+        """The run's images, made once for each data configuration; their facts go to <dataset>-<images>.json."""
         key = files.canonical(config.data.model_dump(mode="json"))
         if key not in self._sources:
             source = self._sources[key] = data.load(config.data)
@@ -162,14 +160,18 @@ class Worker:
                 files.write_json(path, source.describe())
         return self._sources[key]
 
-    def programs(self, config: RunConfig, source: Source, rules: recipe.Recipe) -> step.Programs:
-        """The compiled programs of the run's shape, built on first use."""
+    def programs(
+        self, run_id: str, config: RunConfig, source: Source, rules: recipe.Recipe
+    ) -> tuple[step.Programs, float]:
+        """The compiled programs of the run's shape, built on first use, and the seconds that this took now."""
         model = architecture.variant(config.model.variant, config.model.family)
-        shapes = tuple((name, array.shape) for name, array in sorted(source.arrays.items()))
-        key = (model, config.train.batch_size, source.signature, shapes, rules)
-        if key not in self._programs:
-            self._programs[key] = step.build(model, source, rules, config.train.batch_size)
-        return self._programs[key]
+        shapes = tuple((name, array.shape, str(array.dtype)) for name, array in sorted(source.arrays.items()))
+        key = (model, source.classes, config.train.batch_size, source.signature, shapes, rules)
+        if key in self._programs:
+            return self._programs[key], 0.0
+        self.emit({"run_id": run_id, "event": "compiling"})
+        built = self._programs[key] = step.build(model, source, rules, config.train.batch_size)
+        return built, built.compile_seconds
 
 
 def rules_of(config: RunConfig) -> recipe.Recipe:

@@ -113,5 +113,5 @@ def make(
         images = images.astype(np.float32)
     arrays = {"images": images, "labels": labels, "mean": mean.astype(np.float32),
               "std": np.where(std > 0, std, 1).astype(np.float32)}  # fmt: skip
-    return Archive(found.classes, images.shape[1], train, held, {name: jnp.asarray(array) for name, array in arrays.items()},
-                   path, seed, found.digest)  # fmt: skip
+    on_device = {name: jnp.asarray(array) for name, array in arrays.items()}
+    return Archive(found.classes, images.shape[1], train, held, on_device, path, seed, found.digest)

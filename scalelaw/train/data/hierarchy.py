@@ -8,17 +8,16 @@ image i is computed from (seed, i), on any backend and inside the step.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.errors import UserError
+from scalelaw.sweep import hierarchy as settings
 from scalelaw.train.data import grammar
 from scalelaw.train.data.source import Arrays, Source, twin_share
 from scalelaw.train.data.threefry import below, words
@@ -26,8 +25,6 @@ from scalelaw.train.data.threefry import below, words
 HOLDOUT_START = 2**30  # held-out images have the same indices whatever the size of the training set
 NOISE_START = 2**31  # counters from here on make noise, those below make choices
 IMAGES = 0x696D67  # keeps the images' key apart from other uses of the same seed
-MAX_RESOLUTION = 1024
-MAX_TUPLES = 2**24  # of one level
 BRANCHING = {"2": 2, "2x2": 4}
 
 
@@ -143,21 +140,14 @@ def make(
     Raises:
         UserError: one line for each setting that cannot be.
     """
-    sizes = {"train_images": (train_images, 1, HOLDOUT_START), "holdout_images": (holdout_images, 1, HOLDOUT_START),
-             "seed": (seed, 0, 2**63 - 1), "classes": (classes, 2, 2**16 - 1), "symbols": (symbols, 2, 2**12),
-             "levels": (levels, 1, 10), "patch": (patch, 1, MAX_RESOLUTION)}  # fmt: skip
-    wrong = [f"[data] {name}: must be a whole number from {least} to {most}, not {value!r}"
-             for name, (value, least, most) in sizes.items()
-             if not (_is_whole(value) and least <= value <= most)]  # fmt: skip
-    if train_images is None:
-        wrong[0] = "[data] train_images: is missing; the built-in images have no end, say how many to use"
-    if not (_is_number(noise) and 0 <= noise < math.inf):
-        wrong.append(f"[data] noise: must be a number of at least 0, not {noise!r}")
-    if train_images is None or wrong:
-        raise UserError(*wrong)
-
-    counts, children, exponents = _levels(levels, rules, branching, zipf_a)
-    resolution = _check_shape(classes, symbols, counts, children, patch)
+    data = settings.check(
+        train_images=train_images, holdout_images=holdout_images, seed=seed, classes=classes, symbols=symbols,
+        levels=levels, rules=rules, branching=branching, patch=patch, zipf_a=zipf_a, noise=noise,
+    )  # fmt: skip
+    assert data.train_images is not None
+    counts: tuple[int, ...] = settings.per_level(data, "rules")
+    children = tuple(BRANCHING[word] for word in settings.per_level(data, "branching"))
+    exponents = tuple(None if a == "uniform" else float(a) for a in settings.per_level(data, "zipf_a"))
     arrays: dict[str, jax.Array] = {}
     for level, (m, s, a) in enumerate(zip(counts, children, exponents, strict=True)):
         parents = classes if level == 0 else symbols
@@ -166,54 +156,10 @@ def make(
     arrays["patches"] = jnp.asarray(grammar.patches(seed, symbols, patch**2), jnp.float32)
     arrays["noise"] = jnp.asarray(noise * grammar.normal_quantiles(2**16), jnp.float32)
     arrays["key"] = jnp.asarray(np.random.SeedSequence([IMAGES, seed]).generate_state(2))
-    return Hierarchy(classes, resolution, train_images, holdout_images, arrays, symbols, counts, children, patch,
-                     exponents, float(noise), seed)  # fmt: skip
-
-
-def _levels(
-    levels: int, rules: object, branching: object, zipf_a: object
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float | None, ...]]:
-    """Rules, children and Zipf exponents per level, each from one value for all levels or one for each."""
-    kinds: dict[str, tuple[object, Callable[[Any], bool], str]] = {
-        "rules": (rules, lambda m: _is_whole(m) and m >= 1, "whole numbers of at least 1"),
-        "branching": (branching, lambda word: isinstance(word, str) and word in BRANCHING, '"2x2" or "2"'),
-        "zipf_a": (zipf_a, lambda a: a == "uniform" or (_is_number(a) and 0 <= a < math.inf),
-                   'numbers of at least 0 or "uniform"'),
-    }  # fmt: skip
-    wrong: list[str] = []
-    found: dict[str, tuple[Any, ...]] = {}
-    for name, (setting, fine, kind) in kinds.items():
-        found[name] = tuple(setting) if isinstance(setting, (tuple, list)) else (setting,) * levels
-        if len(found[name]) != levels:
-            count = len(found[name])
-            wrong.append(f"[data] {name}: {count} values for {levels} levels; give one, or one per level")
-        wrong += dict.fromkeys(f"[data] {name}: must be {kind}, not {v!r}" for v in found[name] if not fine(v))
-    if wrong:
-        raise UserError(*wrong)
-    children = tuple(BRANCHING[word] for word in found["branching"])
-    return found["rules"], children, tuple(None if a == "uniform" else float(a) for a in found["zipf_a"])
-
-
-def _check_shape(classes: int, symbols: int, counts: tuple[int, ...], children: tuple[int, ...], patch: int) -> int:
-    """Returns the resolution of an image, after checking that it is square and that the tuples can be distinct."""
-    wrong = []
-    for level, (m, s) in enumerate(zip(counts, children, strict=True)):
-        parents, room = (classes if level == 0 else symbols), symbols**s
-        if parents * m > min(room, MAX_TUPLES):
-            most = min(room, MAX_TUPLES) // parents
-            mend = f"use at most {most} rules" if most else "use more symbols or fewer classes"
-            wrong.append(f"[data] rules: level {level + 1} needs {parents} x {m} distinct tuples of {s} symbols, of"
-                         f" which {symbols} make {room} (and {MAX_TUPLES} are stored at most); {mend}")  # fmt: skip
-    height, width = (math.prod(split) * patch for split in zip(*grammar.splits(children), strict=True))
-    if height != width:
-        wrong.append(f"[data] branching: images of {height} x {width} pixels are not square; use an even number of"
-                     ' levels with "2", or "2x2"')  # fmt: skip
-    if max(height, width) > MAX_RESOLUTION:
-        wrong.append(f"[data] levels: images of {height} x {width} pixels; use fewer levels or a smaller patch, for at"
-                     f" most {MAX_RESOLUTION}")  # fmt: skip
-    if wrong:
-        raise UserError(*wrong)
-    return int(height)
+    return Hierarchy(
+        classes, settings.resolution(data), data.train_images, holdout_images, arrays, symbols, counts, children,
+        patch, exponents, float(noise), seed,
+    )  # fmt: skip
 
 
 def _repeat(grid: jax.Array, split: tuple[int, int]) -> jax.Array:
@@ -228,11 +174,3 @@ def _place(grid: jax.Array, split: tuple[int, int]) -> jax.Array:
     """Which child of its parent each child is, row by row: int32 [h * split[0], w * split[1]]."""
     down, across = (jnp.arange(size * by) % by for size, by in zip(grid.shape[1:], split, strict=True))
     return down[:, None] * split[1] + across
-
-
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

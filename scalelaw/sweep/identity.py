@@ -1,0 +1,33 @@
+"""The columns of a run's row that are known before it trains: what it is, not how it went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scalelaw.sweep.config import RunConfig
+from scalelaw.sweep.facts import Cost
+
+
+def of_config(config: RunConfig) -> dict[str, Any]:
+    """The columns that follow from the configuration alone, without a look at the data."""
+    return {
+        "run_id": config.run_id,
+        "family": config.model.family,
+        "variant": config.model.variant,
+        "dataset": config.data.name,
+        "unique_images": config.data.train_images,
+        "batch_size": config.train.batch_size,
+        "peak_lr": config.train.peak_lr,
+        "seed": config.train.seed,
+        "config": config.canonical,
+    }
+
+
+def of_cost(cost: Cost) -> dict[str, Any]:
+    """The columns that need the data's classes and resolution too."""
+    return {
+        "params": cost.size.params,
+        "params_body": cost.size.params_body,
+        "macs_per_image": float(cost.size.macs_per_image),
+        "resolution": cost.facts.resolution,
+    }

@@ -1,0 +1,237 @@
+"""The training loop: what it measures, when it stops, and that it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+jax = pytest.importorskip("jax", reason="the trainer needs jax")
+
+from scalelaw import architecture  # noqa: E402
+from scalelaw.train import loop, nfnet, recipe, step, trace  # noqa: E402
+from scalelaw.train.data import Order, hierarchy  # noqa: E402
+
+BATCH = 16
+MODEL = architecture.Variant("test", "nfnet", (8,), (1,), (1,), (8,), (1,), None)
+RULES = recipe.recipe("pretrain")
+SOURCE = hierarchy.make(
+    train_images=500, holdout_images=50, classes=4, symbols=8, levels=1, rules=2, patch=2, noise=0.1
+)
+
+
+@pytest.fixture(scope="module")
+def programs() -> step.Programs:
+    return step.build(MODEL, SOURCE, RULES, BATCH)
+
+
+class Kept(trace.Trace):
+    """A trace in memory."""
+
+    def __init__(self) -> None:
+        self.rows = []
+
+    def flush(self) -> None:
+        """Keeps the rows."""
+
+
+def schedule(images: int, peak_lr: float = 0.4, evaluations: int = 4, order_seed: int = 7) -> loop.Schedule:
+    return loop.Schedule(Order(order_seed, SOURCE.train_images, images, BATCH), peak_lr, evaluations, 0, 1e-9)
+
+
+def run(programs: step.Programs, plan: loop.Schedule, rows: trace.Trace | None = None) -> loop.Outcome:
+    return loop.run(plan, programs, SOURCE, RULES, Kept() if rows is None else rows, lambda images, speed: None)
+
+
+def test_learns_an_easy_hierarchy(programs):
+    rows = Kept()
+    outcome = run(programs, schedule(4000), rows)
+    losses = [row["val_loss"] for row in rows.rows if "val_loss" in row]
+    assert outcome.status == "finished"
+    untrained, _, _ = loop.evaluate(programs, SOURCE, programs.start(0)[0])
+    assert outcome.val_loss < 0.2 < math.log(SOURCE.classes) == pytest.approx(untrained, abs=0.3)
+    assert outcome.top1_error < 0.05
+    assert outcome.images_seen == 4000
+    assert losses[-1] == outcome.val_loss == min(losses)
+
+
+def test_every_rate_is_served_by_one_executable(programs):
+    run(programs, schedule(64))
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, seconds, **_: compiled.append(name))
+    before = len(compiled)
+    try:
+        losses = {run(programs, schedule(200, rate)).val_loss for rate in (0.1, 0.2, 0.7)}
+        assert len(losses) == 3
+        assert [name for name in compiled[before:] if "compile" in name] == []
+        jax.jit(lambda x: x + 12345)(1)
+        assert [name for name in compiled[before:] if "compile" in name], "the listener hears no compilation at all"
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_evaluation_weighs_the_last_partial_batch_exactly(programs):
+    """Against the mean over all 50 held-out images at once: 50 is not a multiple of the batch."""
+    params, _ = programs.start(3)
+    images, labels = SOURCE.batch(SOURCE.arrays, SOURCE.holdout_indices())
+    apply = jax.jit(lambda params, images: nfnet.apply(MODEL, SOURCE.classes, params, images))
+    logits = np.asarray(apply(params, images), np.float64)
+    labels = np.asarray(labels)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    loss, error, count = loop.evaluate(programs, SOURCE, params)
+    assert count == 50
+    assert loss == pytest.approx(-log_p[np.arange(50), labels].mean(), rel=1e-5)
+    assert error == pytest.approx((logits.argmax(axis=1) != labels).mean(), abs=1e-7)
+    quick, _, count = loop.evaluate(programs, SOURCE, params, at_most=10)
+    assert count == 10
+    assert quick == pytest.approx(-log_p[np.arange(10), labels[:10]].mean(), rel=1e-5)
+
+
+def stepped(programs: step.Programs, indices: Any, weights: Any) -> tuple[Any, dict[str, float]]:
+    params, momentum = programs.start(0)
+    indices, weights = np.asarray(indices, np.int32), np.asarray(weights, np.float32)
+    params, _, metrics = programs.train(params, momentum, SOURCE.arrays, indices, weights, np.float32(0.5))
+    return jax.tree.map(np.asarray, params), {name: float(value) for name, value in metrics.items()}
+
+
+def test_padding_of_weight_zero_leaves_the_gradient_of_the_real_images(programs):
+    """Eight images, each twice, have the mean gradient of the eight alone, which padding must not touch."""
+    real = np.arange(8)
+    twice, expected = stepped(programs, np.concatenate([real, real]), np.ones(16))
+    padded, found = stepped(programs, np.concatenate([real, np.zeros(8)]), [1] * 8 + [0] * 8)
+    other, again = stepped(programs, np.concatenate([real, 100 + real]), [1] * 8 + [0] * 8)
+    for name in ("loss", "gradient_norm"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
+        assert again[name] == pytest.approx(expected[name], rel=1e-5)
+    start = jax.tree.map(np.asarray, programs.start(0)[0])
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), twice, start)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+    for tree in (padded, other):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), tree, twice)
+
+
+def test_metrics_are_read_one_step_late(programs, monkeypatch):
+    said: list[str] = []
+    train, get = programs.train, jax.device_get
+
+    def spied_train(*args: Any) -> Any:
+        said.append("step")
+        return train(*args)
+
+    def spied_get(value: Any) -> Any:
+        said.append("read" if isinstance(value, dict) else "evaluation")
+        return get(value)
+
+    monkeypatch.setattr(loop.jax, "device_get", spied_get)
+    run(dataclasses.replace(programs, train=spied_train), schedule(6 * BATCH, evaluations=1))
+    assert said == ["step", "step", "read", "step", "read", "step", "read", "step", "read", "step", "read",
+                    "evaluation", "read"]  # fmt: skip
+
+
+def test_a_rate_that_blows_up_is_a_diverged_outcome_with_its_trace(programs):
+    rows = Kept()
+    outcome = run(programs, schedule(2000, peak_lr=1e30), rows)
+    assert outcome.status == "diverged"
+    assert outcome.val_loss is None
+    assert outcome.top1_error is None
+    assert "loss is" in outcome.reason
+    assert 0 < outcome.images_seen < 2000
+    assert rows.rows
+
+
+@pytest.mark.parametrize(("excess", "status"), [(0.6, "diverged"), (0.4, "finished")])
+def test_three_bad_evaluations_after_warm_up_are_divergence(programs, excess, status):
+    """ln K + 0.5 is the limit: guessing wrongly with confidence, not merely guessing."""
+    called = []
+
+    def bad(params: Any, arrays: Any, indices: Any, weights: Any) -> dict[str, Any]:
+        called.append(1)
+        images = float(weights.sum())
+        return {"loss": images * (math.log(SOURCE.classes) + excess), "wrong": images, "images": images}
+
+    rows = Kept()
+    outcome = run(dataclasses.replace(programs, evaluate=bad), schedule(40 * BATCH, evaluations=10), rows)
+    evaluated = [row["step"] for row in rows.rows if "val_loss" in row]
+    assert outcome.status == status
+    assert outcome.val_loss == pytest.approx(math.log(SOURCE.classes) + excess)
+    if status == "diverged":
+        assert evaluated == [4, 8, 12]  # warm-up ends after two steps
+        assert "guessing" in outcome.reason
+    else:
+        assert len(evaluated) == 10
+        assert outcome.reason is None
+
+
+def test_evaluations_during_warm_up_do_not_count_as_divergence(programs):
+    def bad(params: Any, arrays: Any, indices: Any, weights: Any) -> dict[str, Any]:
+        images = float(weights.sum())
+        return {"loss": images * 10.0, "wrong": images, "images": images}
+
+    slow = dataclasses.replace(RULES, warmup_share=0.5)
+    rows = Kept()
+    plan = schedule(8 * BATCH, evaluations=8)
+    outcome = loop.run(plan, dataclasses.replace(programs, evaluate=bad), SOURCE, slow, rows, lambda *_: None)
+    assert outcome.status == "diverged"
+    assert [row["step"] for row in rows.rows if "val_loss" in row] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_kinds_of_time_are_kept_apart(programs):
+    outcome = run(programs, schedule(1000))
+    assert set(outcome.seconds) == {"train", "evaluate", "wait"}
+    assert all(seconds > 0 for seconds in outcome.seconds.values())
+    assert programs.compile_seconds > 0
+    slow = dataclasses.replace(
+        programs, evaluate=lambda *args: (__import__("time").sleep(0.1), programs.evaluate(*args))[1]
+    )
+    slowed = run(slow, schedule(1000))
+    assert slowed.seconds["evaluate"] > outcome.seconds["evaluate"] + 0.5
+    assert slowed.seconds["train"] < 0.5 + 3 * outcome.seconds["train"]
+
+
+def test_the_trace_says_what_happened_in_units(programs, tmp_path):
+    images = 3001  # 188 steps, the last one short
+    plan = schedule(images)
+    outcome = run(programs, plan, trace.Trace(tmp_path / "trace"))
+    parts = sorted((tmp_path / "trace").iterdir())
+    assert [part.name for part in parts] == ["part-00000.parquet"]
+    table = pq.read_table(parts[0])
+    units = {field.name: field.metadata[b"unit"].decode() for field in table.schema}
+    assert units == {"step": "1", "images_seen": "images", "epochs": "1", "core_hours": "TPU-v4 core-hours",
+                     "learning_rate": "1", "train_loss": "nats", "gradient_norm": "1", "clipped_share": "1",
+                     "images_per_second": "images/s", "val_loss": "nats", "val_top1_error": "1",
+                     "val_images": "images"}  # fmt: skip
+    frame = table.to_pandas()
+    assert frame["step"].is_monotonic_increasing
+    assert frame["step"].is_unique
+    assert frame["step"].iloc[-1] == plan.order.steps == 188
+    assert frame["images_seen"].iloc[-1] == images
+    assert 64 <= len(frame) <= 140
+    np.testing.assert_array_equal(frame["images_seen"], np.minimum(frame["step"] * BATCH, images))
+    np.testing.assert_allclose(frame["epochs"], frame["images_seen"] / SOURCE.train_images)
+    np.testing.assert_allclose(frame["core_hours"], frame["images_seen"] * 1e-9)
+    rates = recipe.learning_rate(frame["step"].to_numpy() - 1, 188, 0.4, RULES.warmup_share)
+    np.testing.assert_allclose(frame["learning_rate"], rates, rtol=1e-6, atol=1e-7)
+    assert (frame["images_per_second"] > 0).all()
+    assert (frame["gradient_norm"] > 0).all()
+    assert frame["train_loss"].iloc[0] > 3 * frame["train_loss"].iloc[-20:].mean()
+    evaluated = frame[frame["val_loss"].notna()]
+    assert list(evaluated["step"]) == [47, 94, 141, 188]
+    assert evaluated["val_loss"].iloc[-1] == outcome.val_loss
+    assert (evaluated["val_images"] == 50).all()
+
+
+def test_a_new_attempt_starts_a_new_trace(programs, tmp_path):
+    for _ in range(2):
+        run(programs, schedule(160, evaluations=1), trace.Trace(tmp_path / "trace"))
+    (part,) = (tmp_path / "trace").iterdir()
+    assert pq.read_table(part)["step"].to_pylist() == list(range(1, 11))
+
+
+def test_equal_schedules_give_equal_bits_and_another_order_does_not(programs):
+    first, again, other = (run(programs, schedule(800, order_seed=seed)).val_loss for seed in (1, 1, 2))
+    assert first == again
+    assert first != other

@@ -1,0 +1,347 @@
+"""The results folder: whole files or none, rows that survive bad neighbours, leases that end with their holder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scalelaw.errors import UserError
+from scalelaw.runs import ResultsFolder, Run, RunTable, files
+from scalelaw.runs.schema import arrow_schema
+
+OLD = time.time() - 100
+
+
+def row(run_id, loss=2.0, **facts):
+    return Run(run_id=run_id, status="finished", val_loss=loss, **facts)
+
+
+@pytest.fixture
+def results(tmp_path):
+    folder = ResultsFolder(tmp_path / "results", new=True)
+    folder.begin(
+        {"name": "t", "runs": ["a", "b", "c"]}, {run_id: {"train": {"seed": i}} for i, run_id in enumerate("abc")}
+    )
+    return folder
+
+
+def losses(folder):
+    table, problems = folder.read_rows()
+    return dict(zip(table["run_id"].to_pylist(), table["val_loss"].to_pylist(), strict=True)), problems
+
+
+def snapshot(root):
+    return {p.relative_to(root): p.read_bytes() if p.is_file() else None for p in sorted(Path(root).rglob("*"))}
+
+
+@contextmanager
+def mounted(path, *options):
+    """A small file system of its own at `path`."""
+    path.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(path)], capture_output=True, check=False) if (
+        sys.platform == "linux" and os.geteuid() == 0) else None  # fmt: skip
+    if done is None or done.returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+# Rows
+
+
+def test_rows_come_from_their_folders_and_from_the_compacted_table(results):
+    assert losses(results) == ({}, [])
+    results.commit_row(row("b"))
+    results.commit_row(row("a", 3.0))
+    assert losses(results) == ({"a": 3.0, "b": 2.0}, [])
+    results.compact()
+    assert RunTable.load(results.root).val_loss.tolist() == [3.0, 2.0]
+    assert results.run_ids() == ["a", "b", "c"]
+    for folder in ("a", "b"):  # the compacted table is enough ...
+        (results.root / folder / "row.parquet").unlink()
+    assert losses(results) == ({"a": 3.0, "b": 2.0}, [])
+    results.commit_row(row("c", 1.0))  # ... for all but newer rows
+    results.commit_row(row("a", 2.5))
+    assert losses(results) == ({"a": 2.5, "b": 2.0, "c": 1.0}, [])
+    results.table_path.unlink()
+    assert losses(results) == ({"a": 2.5, "c": 1.0}, [])
+
+
+def test_old_rows_are_not_opened_again(results):
+    results.commit_row(row("a"))
+    results.compact()
+    path = results.root / "a" / "row.parquet"
+    path.write_bytes(b"damaged after compaction")
+    os.utime(path, (OLD, OLD))
+    assert losses(results) == ({"a": 2.0}, [])
+
+
+def test_a_row_that_changes_while_the_table_is_compacted_is_newer_than_it(results, monkeypatch):
+    results.commit_row(row("a"))
+    monkeypatch.setattr("scalelaw.runs.folder._SLACK_NS", 0)
+    read = ResultsFolder.read_rows
+
+    def read_then_change(folder):
+        rows = read(folder)
+        results.commit_row(row("a", 1.0))
+        return rows
+
+    monkeypatch.setattr(ResultsFolder, "read_rows", read_then_change)
+    results.compact()
+    monkeypatch.setattr(ResultsFolder, "read_rows", read)
+    assert losses(results) == ({"a": 1.0}, [])
+
+
+def test_damaged_and_foreign_files_are_named_and_the_others_read(results):
+    for run_id in "abc":
+        results.commit_row(row(run_id))
+    whole = (results.root / "a" / "row.parquet").read_bytes()
+    (results.root / "a" / "row.parquet").write_bytes(whole[: len(whole) // 2])
+    pq.write_table(pa.table({"x": [1]}), results.root / "b" / "row.parquet")
+    found, problems = losses(results)
+    assert found == {"c": 2.0}
+    assert len(problems) == 2
+    assert problems[0].startswith(f"{results.root / 'a' / 'row.parquet'}: is not a whole Parquet file")
+    assert problems[1].startswith(f"{results.root / 'b' / 'row.parquet'}: is not a table of runs")
+    assert RunTable.load(results.root).problems == tuple(problems)
+    wrong = {"a": pa.table({"run_id": ["z"]}), "b": pa.table({"run_id": ["b"], "params": [2.5]}),
+             "c": pa.table({"run_id": ["c", "d"]})}  # fmt: skip
+    for run_id, table in wrong.items():
+        pq.write_table(table, results.root / run_id / "row.parquet")
+    found, problems = losses(results)
+    assert found == {}
+    assert [problem.split(": ", 1)[1] for problem in problems] == [
+        "holds the run 'z', not the one row of its folder's run; remove it",
+        "column 'params' is not of type int64; mend or remove it",
+        "holds 2 rows, not the one row of its folder's run; remove it",
+    ]
+    assert results.statuses("abc") == dict.fromkeys("abc", "pending")
+
+
+def test_a_damaged_compacted_table_is_named_and_rebuilt(results):
+    results.commit_row(row("a"))
+    results.table_path.write_bytes(b"PAR1")
+    found, problems = losses(results)
+    assert found == {"a": 2.0}
+    assert len(problems) == 1
+    assert str(results.table_path) in problems[0]
+    results.compact()
+    assert losses(results) == ({"a": 2.0}, [])
+
+
+def test_rows_of_older_and_newer_versions_are_read(results):
+    older = {"run_id": ["a"], "val_loss": pa.array([2.0], pa.float32()), "params": pa.array([3], pa.int32())}
+    pq.write_table(pa.table(older), results.root / "a" / "row.parquet")
+    field = pa.field("energy", pa.float64(), metadata={"unit": "kWh"})
+    newer = pa.table({"run_id": ["b"]}).append_column(field, [[1.5]])
+    pq.write_table(newer, results.root / "b" / "row.parquet")
+    results.commit_row(row("c"))
+    for _ in range(2):
+        table, problems = results.read_rows()
+        assert problems == []
+        assert table.schema.field("params").type == pa.int64()
+        assert table["energy"].to_pylist() == [None, 1.5, None]
+        assert table.schema.field("energy").metadata == {b"unit": b"kWh"}
+        assert table.column_names[:-1] == arrow_schema().names
+        assert table.schema.field("core_hours").metadata[b"unit"] == b"TPU-v4 core-hours"
+        results.compact()
+    pq.write_table(pa.table({"run_id": ["c"], "energy": ["low"]}), results.root / "c" / "row.parquet")
+    assert results.read_rows()[0]["energy"].to_pylist() == [None, "1.5", "low"]
+
+
+def test_statuses(results):
+    results.commit_row(row("a"))
+    results.commit_row(replace(row("b"), status="failed"))
+    with results.lease("c") as mine:
+        assert mine
+        assert results.statuses("abc") == {"a": "finished", "b": "failed", "c": "running"}
+        assert results.statuses("c", held=False) == {"c": "pending"}
+    assert results.statuses("c") == {"c": "pending"}
+    assert [results.row_status(run_id) for run_id in "abc"] == ["finished", "failed", "pending"]
+
+
+def test_notes_and_configurations(results):
+    assert results.noted("a") == {}
+    results.note("a", attempts=2)
+    assert results.noted("a") == {"attempts": 2}
+    assert results.config("b") == {"train": {"seed": 1}}
+    with pytest.raises(UserError, match="has no run 'z'; scalelaw status"):
+        results.config("z")
+    table = pa.table({"run_id": ["b"], "val_loss": ["low"]})
+    pq.write_table(table, results.root / "b" / "row.parquet")
+    assert "column 'val_loss' is not of type double" in results.read_rows()[1][0]
+    (results.root / "b" / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"b/config.json: is not JSON"):
+        results.config("b")
+
+
+def test_data_is_found_from_another_folder(tmp_path, monkeypatch):
+    home, away = tmp_path / "home", tmp_path / "away" / "far"
+    home.mkdir()
+    away.mkdir(parents=True)
+    (home / "x.npz").write_bytes(b"")
+    monkeypatch.chdir(home)
+    ResultsFolder(Path("results"), new=True).begin(
+        {}, {"a": {"data": {"path": "x.npz"}}, "b": {"data": {"path": "no.npz"}}}
+    )
+    assert ResultsFolder(Path("results")).config("a")["data"]["path"] == "x.npz"
+    monkeypatch.chdir(away)
+    (away / "x.npz").write_bytes(b"another file of the same name")
+    folder = ResultsFolder(home / "results")
+    assert folder.config("a")["data"]["path"] == "../../home/x.npz"
+    assert folder.config("b")["data"]["path"] == "no.npz"
+    folder.begin(
+        {}, {"a": {"data": {"path": str(home / "x.npz")}}}
+    )  # planned anew: the same run, the data named otherwise
+    assert folder.config("a")["data"]["path"] == str(home / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: p.write_text(""), "is a file"),
+        (lambda p: p.mkdir(), "is not a results folder"),
+        (lambda p: None, "no such folder"),
+    ],
+)
+def test_other_folders_are_refused(tmp_path, make, words):
+    path = tmp_path / "x"
+    make(path)
+    if path.is_dir():
+        (path / "letter.txt").write_text("")
+        with pytest.raises(UserError, match="is not a results folder"):
+            ResultsFolder(path, new=True)
+    with pytest.raises(UserError, match=words) as caught:
+        ResultsFolder(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+# Writing
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"old": 1})
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"x.json: cannot be written \(No space left on device\); choose another"):
+        files.write_atomically(path, fail)
+    with pytest.raises(UserError):
+        files.write_atomically(tmp_path / "new" / "deep" / "x", fail)
+    with pytest.raises(TypeError):
+        files.write_json(path, {"bad": object()})
+    assert snapshot(tmp_path) == {Path("x.json"): b'{\n "old": 1\n}\n'}
+
+
+def test_a_full_disk_changes_nothing(tmp_path):
+    configs = {f"run{i}": {"text": "x" * 3000} for i in range(40)}
+    with mounted(tmp_path / "disk", "-o", "size=64k") as disk:
+        with pytest.raises(UserError, match=r"cannot be written .No space left on device"):
+            ResultsFolder(disk / "results", new=True).begin({"name": "t"}, configs)
+        assert snapshot(disk) == {}
+        folder = ResultsFolder(disk / "results", new=True)
+        folder.begin({"name": "old"}, {"a": {}})
+        folder.commit_row(row("a"))
+        before = snapshot(disk)
+        with pytest.raises(UserError, match="No space left"):
+            folder.begin({"name": "new"}, configs)
+        with pytest.raises(UserError, match="No space left"):
+            folder.commit_row(row("a", error="".join(map(chr, range(0x4E00, 0x9E00))) * 2))
+        assert snapshot(disk) == before
+        assert losses(folder) == ({"a": 2.0}, [])
+
+
+def test_a_read_only_folder_is_read_and_not_written(tmp_path):
+    with mounted(tmp_path / "disk") as disk:
+        folder = ResultsFolder(disk / "results", new=True)
+        folder.begin({"name": "old"}, {"a": {}, "b": {}})
+        folder.commit_row(row("a"))
+        with folder.lease("a"):
+            subprocess.run(["true"], check=True)
+        before = snapshot(disk)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for write in (
+            lambda: folder.begin({}, {"c": {}}),
+            lambda: folder.commit_row(row("b")),
+            folder.compact,
+            lambda: folder.note("a", attempts=1),
+            lambda: ResultsFolder(disk / "other", new=True).begin({}, {}),
+            lambda: folder.lease("b").__enter__(),
+        ):
+            with pytest.raises(UserError, match=r"cannot be written .Read-only file system"):
+                write()
+        assert snapshot(disk) == before
+        assert losses(folder) == ({"a": 2.0}, [])
+        assert folder.statuses("ab") == {"a": "finished", "b": "pending"}
+
+
+# Leases
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from scalelaw.runs.lease import lease
+with lease(Path(sys.argv[1])) as mine:
+    print(mine, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lease_keeps_others_away_and_ends_with_its_holder(results):
+    path = results.root / "a" / "lease"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "True\n"
+            assert results.statuses("ab") == {"a": "running", "b": "pending"}
+            with results.lease("a") as mine:
+                assert not mine
+            with results.lease("b") as other:
+                assert other
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    assert results.statuses("a") == {"a": "pending"}
+    with results.lease("a") as mine:
+        assert mine
+
+
+WATCHER = """
+import sys
+from pathlib import Path
+from scalelaw.runs.lease import is_held
+print("looking", flush=True)
+while True:
+    is_held(Path(sys.argv[1]))
+"""
+
+
+def test_looking_at_a_lease_does_not_keep_it_from_anybody(results):
+    path = results.root / "a" / "lease"
+    path.touch()
+    with subprocess.Popen([sys.executable, "-c", WATCHER, str(path)], stdout=subprocess.PIPE, text=True) as watcher:
+        try:
+            assert watcher.stdout.readline() == "looking\n"
+            for _ in range(200):
+                with results.lease("a") as mine:
+                    assert mine
+        finally:
+            watcher.kill()
+
+
+def test_status_json_is_plain(results):
+    results.note("a", attempts=1, started_at="now")
+    assert json.loads((results.root / "a" / "status.json").read_text()) == {"attempts": 1, "started_at": "now"}
+    assert json.loads((results.root / "sweep.json").read_text())["name"] == "t"

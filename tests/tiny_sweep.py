@@ -1,0 +1,59 @@
+"""A sweep that trains in milliseconds a run, and the command line as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TINY = """
+[sweep]
+name = "tiny"
+[data]
+source = "hierarchy"
+train_images = 256
+holdout_images = 128
+classes = 4
+symbols = 8
+levels = 1
+rules = 2
+patch = 4
+noise = 0.1
+[model]
+variants = ["N0"]
+[train]
+images = [200, 600]
+peak_lr = [0.4, 0.8]
+batch_size = 16
+seeds = [0, 1]
+"""
+
+
+def start(*args: Any, **more: Any) -> subprocess.Popen[str]:
+    """Starts `scalelaw ARGS`, a terminal's process group of its own, 80 columns wide."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "scalelaw", *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+        start_new_session=True,
+        **more,
+    )
+
+
+def scalelaw(*args: Any, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Runs `scalelaw ARGS` to its end."""
+    process = start(*args, **more)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes | None, int]]:
+    """Every path below a folder with its bytes and the time of its last change."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else None, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+    }
