@@ -40,6 +40,7 @@ figures: .venv/installed  ## redraw README's figures from runs/recorded/, traini
 	$(BIN)/python analysis/figure2.py
 	$(BIN)/python analysis/figure3.py
 	$(BIN)/python analysis/frontier.py
+	$(BIN)/python analysis/figure2.py runs/recorded/digits -o analysis/figures/digits
 
 bench: .venv/installed  ## speed and memory, as ratios against a peer or a limit
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only -m "slow or not slow" -p no:xdist

@@ -43,7 +43,10 @@ def main() -> None:
             raise UserError(f"{args.results}: one commit and no problem is a record; found {commits}, {runs.problems}")
         target = RECORDED / args.results.name
         runs.write(target / "runs.parquet")
-        for path in [args.results / "sweep.json", *args.results.glob("hierarchy-*.json")]:
+        sweep = files.read_json(args.results / "sweep.json")
+        sweep.pop("folder", None)  # where it was planned is nobody's business
+        files.write_json(target / "sweep.json", sweep)
+        for path in [*args.results.glob("hierarchy-*.json"), *args.results.glob("npz-*.json")]:
             shutil.copyfile(path, target / path.name)
         started = runs.frame["started_at"]
         provenance = {

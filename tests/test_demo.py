@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,24 @@ def test_minima_are_bracketed_and_cross_one_epoch(runs: sl.RunTable) -> None:
     assert len(minima) >= 4
     assert minima["bracketed"].mean() > 0.5
     assert minima["epochs"].iloc[0] <= 1 < minima["epochs"].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "recorded", "figure"),
+    [
+        ("figure2", "demo", "figure2"),
+        ("figure3", "demo", "figure3"),
+        ("frontier", "demo", "frontier"),
+        ("figure2", "digits", "digits/figure2"),
+    ],
+)
+def test_the_figures_are_redrawn_byte_for_byte(script: str, recorded: str, figure: str, tmp_path: Path) -> None:
+    """`make figures` changes nothing: README's figures come from the recorded sweeps and nowhere else."""
+    command = [sys.executable, f"analysis/{script}.py", f"runs/recorded/{recorded}", "-o", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    for suffix in ("json", "pdf", "png"):
+        drawn = (tmp_path / f"{script}.{suffix}").read_bytes()
+        assert drawn == (ROOT / "analysis" / "figures" / f"{figure}.{suffix}").read_bytes(), suffix
 
 
 def test_hardly_a_held_out_image_has_a_twin_in_training() -> None:

@@ -51,9 +51,9 @@ def scalelaw(*args: Any, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def snapshot(folder: Path) -> dict[str, tuple[bytes | None, int]]:
-    """Every path below a folder with its bytes and the time of its last change."""
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int] | None]:
+    """Every path below a folder; of a file its bytes and the time of its last change."""
     return {
-        str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else None, path.stat().st_mtime_ns)
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }

@@ -151,7 +151,8 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
     console.print(f"{results}: {sum(counts.values())} runs", highlight=False, markup=False, soft_wrap=True)
     for word, n in counts.items():
         console.print(f"  {word:<9} {n:>5}", highlight=False)
-    console.print(f"TPU-v4 core-hours: {spent:.3g} spent, {left:.3g} left", highlight=False)
+    to_go = "unknown" if left is None else f"{left:.3g}"
+    console.print(f"TPU-v4 core-hours: {spent:.3g} spent, {to_go} left", highlight=False)
     if counts["failed"]:
         console.print("failed runs are tried again by the same sweep command; why they failed:", highlight=False)
         for run_id, why in _failures(folder):
@@ -160,17 +161,23 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
 
 
 def _prepare_jax(threads: int) -> None:
-    """Sets what must be set before jax starts: CPU threads, and where compiled programs are kept."""
+    """Sets what must be set before jax starts: CPU threads, and where compiled programs are kept.
+
+    XLA cuts its loops by the number of threads, which moves the last bits of sums. NPROC is how its CPU client is told
+    that number, whatever the cores that it sees; programs of different numbers are kept apart, as their cache is not
+    told.
+    """
     import os
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / "jax"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / f"jax-{threads}-threads"
+    os.environ["NPROC"] = str(threads)
     if threads == 1:
         flags = "--xla_cpu_multi_thread_eigen=false"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(name, "1")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # the small ones add up to half a second
     from scalelaw.errors import UserError
 
     try:
@@ -196,10 +203,14 @@ def _record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun],
     from scalelaw.runs import files
 
     record = results.root / "sweep.json"
-    earlier = files.read_json(record)["runs"] if record.exists() else []
-    ids = list(dict.fromkeys([*earlier, *(run.run_id for run in planned)]))
-    facts = {"name": spec.sweep.name, "utilisation": spec.sweep.utilisation, "runs": ids,
-             "spec": path.read_text(encoding="utf-8")}  # fmt: skip
+    earlier = files.read_json(record) if record.exists() else {"runs": []}
+    facts = {
+        "name": spec.sweep.name,
+        "utilisation": spec.sweep.utilisation,
+        "runs": list(dict.fromkeys([*earlier["runs"], *(run.run_id for run in planned)])),
+        "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},
+        "spec": path.read_text(encoding="utf-8"),
+    }
     results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
 
 
@@ -219,22 +230,16 @@ def _failures(folder: ResultsFolder) -> list[tuple[str, str]]:
     return [(row["run_id"], (row["error"] or "unknown").splitlines()[-1]) for row in rows if row["status"] == "failed"]
 
 
-def _core_hours(folder: ResultsFolder, statuses: dict[str, Any]) -> tuple[float, float]:
-    """Core-hours of the rows there are, and those that the runs without a row will cost."""
-    from scalelaw import compute
+def _core_hours(folder: ResultsFolder, statuses: dict[str, Any]) -> tuple[float, float | None]:
+    """Core-hours of the rows there are, and of the runs still to do; None where the sweep did not note a run's cost."""
     from scalelaw.runs import files
-    from scalelaw.sweep import RunConfig, data_facts, run_cost
 
     table, _ = folder.read_rows()
     spent = sum(hours or 0.0 for hours in table["core_hours"].to_pylist())
     record = folder.root / "sweep.json"
-    utilisation = files.read_json(record)["utilisation"] if record.exists() else compute.DEFAULT_UTILISATION
-    left = 0.0
-    for run_id, found in statuses.items():
-        if found in ("pending", "running", "failed"):
-            config = RunConfig.model_validate(folder.config(run_id))
-            left += run_cost(config, data_facts(config.data), utilisation).core_hours
-    return spent, left
+    costs = files.read_json(record).get("core_hours", {}) if record.exists() else {}
+    to_do = [run_id for run_id, found in statuses.items() if found not in ("finished", "diverged")]
+    return spent, sum(costs[run_id] for run_id in to_do) if set(to_do) <= set(costs) else None
 
 
 def _print_plan(

@@ -111,7 +111,7 @@ def _descend(problem: Problem, theta: Array, weights: Array, alive: Mask, free: 
         gradient, hessian, reweighted = _freeze(here, _free_of(form, alive[active], free[active]))
         ridge = np.einsum("bii->bi", reweighted).max(axis=1) * (1e-14 + 1e-6 * damping)
         matrix = hessian + damping[:, None, None] * reweighted + ridge[:, None, None] * eye
-        step = -np.linalg.solve(matrix, gradient[:, :, None])[:, :, 0]
+        step = -_solved(matrix, gradient)
         step /= np.maximum(1.0, np.abs(step).max(axis=1, keepdims=True) / 2.0)
         gain = -(gradient * step).sum(axis=1)  # twice the decrease that the quadratic model promises
         trial = theta[active] + step
@@ -146,6 +146,21 @@ def _descend(problem: Problem, theta: Array, weights: Array, alive: Mask, free: 
         if active.size == 0:
             break
     return _certify(problem, theta, weights, alive, free, steps)
+
+
+def _solved(matrix: Array, gradient: Array) -> Array:
+    """matrix^-1 gradient, (rows, size); of least norm in rows whose matrix is singular to working precision.
+
+    A row whose step went out of range has no finite matrix: its step is 0, so it is not taken.
+    """
+    finite = np.asarray(np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1))
+    if not finite.all():
+        matrix = np.where(finite[:, None, None], matrix, np.eye(matrix.shape[1]))
+        gradient = np.where(finite[:, None], gradient, 0.0)
+    try:
+        return np.asarray(np.linalg.solve(matrix, gradient[:, :, None])[:, :, 0])
+    except np.linalg.LinAlgError:
+        return np.asarray((np.linalg.pinv(matrix, hermitian=True) @ gradient[:, :, None])[:, :, 0])
 
 
 def _certify(

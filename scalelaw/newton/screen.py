@@ -28,17 +28,20 @@ def screen(problem: Problem, weights: Array, *, starts: int = 12, faces: bool = 
     form, rows = problem.form, weights.shape[0]
     blocks = form.blocks
     grid = _grid(problem, starts)  # (points, exponents), natural exponents
-    choice, columns = [], []  # per term: column of each grid point
+    choice, columns, peaks = [], [], []  # per term: column of each grid point
     at, width = 0, 0
     for _, variables in blocks:
         mine = grid[:, at : at + len(variables)]
         distinct, which = np.unique(mine, axis=0, return_inverse=True)
         scaled = distinct * problem.scale[list(variables)] if variables else distinct
-        columns.append(np.exp(-scaled @ problem.x[list(variables)] - problem.y))
+        exponent = -scaled @ problem.x[list(variables)] - problem.y
+        peaks.append(exponent.max(axis=1))
+        columns.append(np.exp(exponent - peaks[-1][:, None]))  # at most 1, so that no product overflows
         choice.append(width + which.ravel())
         width += len(distinct)
         at += len(variables)
-    features = np.concatenate(columns)  # (width, runs), over the loss
+    features = np.concatenate(columns)  # (width, runs), over the loss and its peak
+    unit = np.exp(-np.concatenate(peaks))
     upper = np.triu_indices(width)
     products = weights @ (features[upper[0]] * features[upper[1]]).T
     gram = np.empty((rows, width, width))
@@ -57,7 +60,7 @@ def screen(problem: Problem, weights: Array, *, starts: int = 12, faces: bool = 
         wins = (solved > 0).all(axis=2) & (loss < best)
         best = np.where(wins, loss, best)
         full = np.zeros_like(amplitudes)
-        full[:, :, subset] = solved
+        full[:, :, subset] = solved * unit[own]
         amplitudes = np.where(wins[:, :, None], full, amplitudes)
     order = np.argsort(best, axis=1, kind="stable")
     taken = _diverse(order, grid, starts)
