@@ -81,15 +81,17 @@ def rows() -> list[Run]:
     return found
 
 
-@pytest.fixture
-def results(tmp_path) -> Path:
-    """A results folder of made-up runs."""
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """A results folder of made-up runs, only read."""
     found = rows()
-    folder = ResultsFolder(tmp_path / "made", new=True)
+    root = tmp_path_factory.mktemp("results") / "made"
+    folder = ResultsFolder(root, new=True)
     folder.begin({"name": "made", "utilisation": 0.36, "runs": [run.run_id for run in found]}, {})
     for run in found:
         folder.commit_row(run)
-    return tmp_path / "made"
+    folder.compact()
+    return root
 
 
 @pytest.mark.parametrize("law", ["power", "offset", "size-data"])
@@ -172,7 +174,7 @@ def test_status_counts_every_word(capsys, tmp_path):
     folder = ResultsFolder(tmp_path / "some", new=True)
     ids = [f"{k:016x}" for k in range(7)]
     costs = dict.fromkeys(ids, 0.5)
-    folder.begin({"name": "s", "utilisation": 0.36, "runs": ids, "core_hours": costs}, dict.fromkeys(ids, {"k": 1}))
+    folder.begin({"name": "s", "utilisation": 0.36, "runs": ids, "core_hours": costs}, {run_id: {} for run_id in ids})
     for run_id, status in zip(ids, ("finished", "finished", "failed", "diverged"), strict=False):
         hours = None if status == "failed" else 0.25
         why = "long\nstory [of] it" if status == "failed" else None

@@ -19,7 +19,7 @@ from tiny_sweep import TINY, scalelaw, snapshot, start
 
 pytest.importorskip("jax", reason="the trainer needs jax")
 
-from scalelaw.runs import UNREPEATABLE, RunTable
+from scalelaw.runs import UNREPEATABLE, Run, RunTable
 from scalelaw.runs.folder import ResultsFolder
 from scalelaw.runs.lease import is_held
 from scalelaw.sweep import RunConfig, expand, read_spec
@@ -290,3 +290,31 @@ def test_a_changed_configuration_is_not_trained_under_its_old_id(tmp_path, capsy
     path.write_text(path.read_text().replace("peak_lr", "peak_rate"))
     with pytest.raises(ValueError, match="not a run of this version"):
         worker.Worker(results, print).config(planned.run_id)
+
+
+def test_a_run_that_failed_elsewhere_meanwhile_is_passed_over(tmp_path):
+    """Every worker of a sweep is given every run, so one that fails must not be tried by each of them."""
+    data = tmp_path / "images.npz"
+    archive(data)
+    text = (
+        f'[sweep]\nname = "s"\n[data]\nsource = "npz"\npath = "{data}"\n[model]\nvariants = ["N0"]\n'
+        "[train]\nimages = 64\npeak_lr = 0.4\nseeds = [0, 1]\n"
+    )
+    planned = expand(read_spec(spec(tmp_path, text)))
+    first, second = (run.run_id for run in planned)
+    results = ResultsFolder(tmp_path / "out", new=True)
+    results.begin({"name": "s", "utilisation": 0.36, "runs": [first, second]},
+                  {run.run_id: run.config.to_json() for run in planned})  # fmt: skip
+    data.unlink()
+    events: list[tuple[str, str]] = []
+
+    def emit(event: dict[str, object]) -> None:
+        events.append((str(event["run_id"]), str(event["event"])))
+        if events[-1] == (first, "started"):
+            results.commit_row(Run(run_id=second, status="failed"))  # as another worker does
+
+    assert worker.Worker(results, emit).work([first, second]) == 1
+    assert events == [(first, "started"), (first, "done"), (second, "already done")]
+    events.clear()
+    assert worker.Worker(results, emit).work([second]) == 1, "the next call tries it again"
+    assert events == [(second, "started"), (second, "done")]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from scalelaw.cli.layout import columns
+
 Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
 
 
@@ -49,19 +51,13 @@ def variants(
         print(json_module.dumps({"utilisation": utilisation, "resolution": resolution, "classes": classes,
                                  "variants": listed}))  # fmt: skip
         return 0
-    from rich.console import Console
-    from rich.table import Table
-
-    title = (
+    print(
         f"{resolution}x{resolution} pixels, {classes} classes; core-hours at {utilisation:.0%} of a TPU-v4 core's peak"
     )
-    table = Table("variant", title=title, title_justify="left")
-    for heading in ("parameters", "multiply-adds/image", "core-hours/1e9 images"):
-        table.add_column(heading, justify="right")
-    for row in listed:
-        table.add_row(str(row["variant"]), f"{row['params']:,}", f"{row['macs_per_image']:.4g}",
-                      f"{row['core_hours_per_1e9_images']:.4g}")  # fmt: skip
-    Console().print(table)
+    lines = [("variant", "parameters", "multiply-adds/image", "core-hours/1e9 images")]
+    lines += [(str(row["variant"]), f"{row['params']:,}", f"{row['macs_per_image']:.4g}",
+               f"{row['core_hours_per_1e9_images']:.4g}") for row in listed]  # fmt: skip
+    print(*columns(lines, left=(0,)), sep="\n")
     return 0
 
 

@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
 from tyro.conf import Positional, arg
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from scalelaw.cli.layout import columns
 
+if TYPE_CHECKING:
     from scalelaw.launch.speed import Expected
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
@@ -61,7 +60,7 @@ def sweep(
     count = min(workers or len(local.cores()), max(len(todo), 1))
     console = Console(file=sys.stdout, soft_wrap=True)
     if dry_run:
-        _print_plan(console, checked, planned, todo, expectation, count)
+        _print_plan(checked, planned, todo, expectation, count)
         return 0
     _record_sweep(results, checked, planned, spec)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
@@ -127,8 +126,6 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
         runs: List every run with its status.
         json: Print one JSON object and nothing else.
     """
-    from rich.console import Console
-
     from scalelaw.runs import STATUSES, ResultsFolder
 
     folder = ResultsFolder(results)
@@ -145,18 +142,17 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
             answer["runs"] = statuses
         print(json_module.dumps(answer))
         return 0
-    console = Console()
     if runs:
-        _print_columns(console, list(statuses.items()), left=(0, 1))
-    console.print(f"{results}: {sum(counts.values())} runs", highlight=False, markup=False, soft_wrap=True)
+        print(*columns(list(statuses.items()), left=(0, 1)), sep="\n")
+    print(f"{results}: {sum(counts.values())} runs")
     for word, n in counts.items():
-        console.print(f"  {word:<9} {n:>5}", highlight=False)
+        print(f"  {word:<9} {n:>5}")
     to_go = "unknown" if left is None else f"{left:.3g}"
-    console.print(f"TPU-v4 core-hours: {spent:.3g} spent, {to_go} left", highlight=False)
+    print(f"TPU-v4 core-hours: {spent:.3g} spent, {to_go} left")
     if counts["failed"]:
-        console.print("failed runs are tried again by the same sweep command; why they failed:", highlight=False)
+        print("failed runs are tried again by the same sweep command; why they failed:")
         for run_id, why in _failures(folder):
-            console.print(f"  {run_id}: {why}", highlight=False, markup=False, soft_wrap=True)
+            print(f"  {run_id}: {why}")
     return 0
 
 
@@ -243,8 +239,10 @@ def _core_hours(folder: ResultsFolder, statuses: dict[str, Any]) -> tuple[float,
 
 
 def _print_plan(
-    console: Any, spec: Spec, planned: list[PlannedRun], todo: list[PlannedRun], expectation: Expected, workers: int
+    spec: Spec, planned: list[PlannedRun], todo: list[PlannedRun], expectation: Expected, workers: int
 ) -> None:
+    from textwrap import fill
+
     from scalelaw.sweep import describe
 
     lines = [("run", "variant", "epochs", "batch", "peak lr", "seed", "core-hours", "seconds", "")]
@@ -254,27 +252,15 @@ def _print_plan(
         lines.append((run.run_id, run.config.model.variant, f"{run.cost.epochs:.3g}", str(train.batch_size),
                       f"{train.peak_lr:.4g}", str(train.seed), f"{run.cost.core_hours:.3g}",
                       f"{expectation.seconds[run.run_id]:.1f}", "" if run.run_id in waiting else "done"))  # fmt: skip
-    _print_columns(console, lines, left=(0, 1, 8))
+    print(*columns(lines, left=(0, 1, 8)), sep="\n")
     hours = sum(run.cost.core_hours for run in planned)
     left = sum(run.cost.core_hours for run in todo)
     basis = "measured speed" if expectation.measured else "assumed speed, until a run of each shape has been measured"
-    for line in (
-        describe(planned[0].config.data),
-        f"{len(planned)} runs: {hours:.3g} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation",
-        f"{len(todo)} to train: {left:.3g} core-hours, about {_minutes(expectation.minutes(todo, workers))} "
-        f"with {workers} workers here",
-        f"({basis})",
-    ):
-        console.print(line, highlight=False)
-
-
-def _print_columns(console: Any, lines: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> None:
-    """Prints rows under one another, numbers to the right, columns `left` to the left; never wraps a row."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [f"{cell:<{width}}" if k in left else f"{cell:>{width}}"
-                 for k, (cell, width) in enumerate(zip(line, widths, strict=True))]  # fmt: skip
-        console.print("  ".join(cells).rstrip(), highlight=False, markup=False, soft_wrap=True)
+    print(fill(describe(planned[0].config.data), 80))
+    print(f"{len(planned)} runs: {hours:.3g} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation")
+    print(f"{len(todo)} to train: {left:.3g} core-hours")
+    print(f"with {workers} workers here about {_minutes(expectation.minutes(todo, workers))}")
+    print(f"({basis})")
 
 
 def _minutes(minutes: float) -> str:
@@ -286,6 +272,3 @@ def _closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
     console.print(f"{results.root}: {counts}", highlight=False)
     return 1 if "failed" in statuses else 0
-
-
-__all__ = ["run", "status", "sweep", "tyro"]
