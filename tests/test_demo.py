@@ -129,6 +129,25 @@ def test_the_figures_are_redrawn_byte_for_byte(script: str, recorded: str, figur
         assert drawn == (ROOT / "analysis" / "figures" / f"{figure}.{suffix}").read_bytes(), suffix
 
 
+def test_readme_states_what_the_recorded_sweep_says(runs: sl.RunTable) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    front = sl.frontier(runs.finished().best_over("peak_lr"))
+    rates = sl.optimal_learning_rates(runs).trend
+    stated = [(front.loss, "loss along the front")]
+    stated += [(front.approaches[name]["size"], "best size") for name in ("surface", "equal_compute")]
+    stated += [(front.epochs, "best epochs")]
+    for trend, about in stated:
+        low, high = trend.interval["alpha"]
+        row = f"{trend.params['alpha']:.3f} | {low:.3f} to {high:.3f} | {trend.status}"
+        assert row in readme, (about, row)
+    for name in ("b", "c"):
+        low, high = rates.interval[name]
+        assert f"{rates.params[name]:.2f} | {low:.2f} to {high:.2f} | {rates.status}" in readme
+    bend = front.curvature
+    assert bend is not None
+    assert f"{bend.value:.4f} ({bend.low:.4f} to {bend.high:.4f})" in readme
+
+
 def test_hardly_a_held_out_image_has_a_twin_in_training() -> None:
     (facts,) = RECORDED.glob("hierarchy-*.json")
     assert json.loads(facts.read_text(encoding="utf-8"))["holdout_twin_share"] < 0.01

@@ -58,8 +58,9 @@ for run_id in ids:
             if mood.startswith("crash"):
                 print("the last words", file=sys.stderr, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
-            if mood == "preempt once":
-                (moods / run_id).unlink()
+            if mood.startswith("preempt"):
+                times = int(mood.split()[1]) - 1
+                (moods / run_id).write_text(f"preempt {times}" if times else "")
                 sys.exit(75)
             if mood == "bad input":
                 print("scalelaw: the disk is full; free it", file=sys.stderr)
@@ -133,7 +134,7 @@ def test_every_run_is_trained_once_by_two_workers(engine):
 
 def test_a_run_that_crashes_once_is_tried_again_and_others_do_not_notice(engine):
     engine.mood(engine.ids[3], "crash once")
-    assert set(engine.run().values()) == {"finished"}
+    assert set(engine.run(workers=1).values()) == {"finished"}
     assert engine.started() == Counter(engine.ids) + Counter([engine.ids[3]])
     lost = [event for event in engine.events if event["event"] == "lost"]
     assert [event["run_id"] for event in lost] == [engine.ids[3]]
@@ -164,8 +165,7 @@ def test_a_run_that_always_crashes_has_a_failed_row_that_says_what_and_why(engin
 
 
 def test_a_pre_empted_worker_is_no_crash(engine):
-    for run_id in engine.ids[:3]:
-        engine.mood(run_id, "preempt once")
+    engine.mood(engine.ids[3], "preempt 3")
     assert set(engine.run(workers=1).values()) == {"finished"}
 
 
@@ -226,6 +226,7 @@ def test_waits_for_another_launchers_run_and_takes_over_when_it_dies(engine, fin
             waiting.set()
 
     local.run_all(engine.results, engine.planned, dict.fromkeys(engine.ids, 1.0), 2, emit)
+    assert waiting.is_set(), "nobody was told that we wait"
     holder.join()
     assert engine.started() == Counter(ours if finishes else engine.ids)
     assert set(engine.results.statuses(engine.ids).values()) == {"finished"}

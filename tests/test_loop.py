@@ -225,8 +225,12 @@ def test_the_trace_says_what_happened_in_units(programs, tmp_path):
 
 
 def test_a_new_attempt_starts_a_new_trace(programs, tmp_path):
-    for _ in range(2):
-        run(programs, schedule(160, evaluations=1), trace.Trace(tmp_path / "trace"))
+    earlier = trace.Trace(tmp_path / "trace")
+    for step_done in (1, 2):
+        earlier.add(step=step_done)
+        earlier.flush()
+    assert len(list((tmp_path / "trace").iterdir())) == 2
+    run(programs, schedule(160, evaluations=1), trace.Trace(tmp_path / "trace"))
     (part,) = (tmp_path / "trace").iterdir()
     assert pq.read_table(part)["step"].to_pylist() == list(range(1, 11))
 

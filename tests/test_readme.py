@@ -64,6 +64,13 @@ def test_every_command_runs(newcomer: Path) -> None:
     assert (newcomer / "figures" / "figure2.pdf").stat().st_size > 5_000
 
 
+def test_outputs_are_what_the_commands_print(newcomer: Path) -> None:
+    examples = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    assert examples
+    for command, output in examples:
+        assert run(command, newcomer) == output
+
+
 def test_the_recorded_sweep_is_the_demo(newcomer: Path) -> None:
     """The sweep of runs/demo.toml, run by run: nothing is left to train."""
     assert "nothing to train" in run("scalelaw sweep runs/demo.toml", newcomer)
