@@ -334,6 +334,7 @@ def test_expected_seconds_come_from_measured_speed(tmp_path):
         per_second = {"N0": 200, "N1": 50}[run.config.model.variant]
         assert known.seconds[run.run_id] == pytest.approx(run.config.train.images / per_second)
     alone, two = known.minutes(planned, 1), known.minutes(planned, 2)
-    assert alone == pytest.approx((sum(known.seconds.values()) + 2 * SECONDS_PER_SHAPE) / 60)
+    beside = 2 * SECONDS_PER_SHAPE + speed.SECONDS_PER_RUN * len(planned)
+    assert alone == pytest.approx((sum(known.seconds.values()) + beside) / 60)
     assert two == pytest.approx(alone / 2)
     assert os.cpu_count() is None or local.cores()

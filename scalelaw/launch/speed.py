@@ -11,10 +11,11 @@ from scalelaw.launch.orders import SECONDS_PER_SHAPE
 from scalelaw.runs import RunTable
 from scalelaw.sweep import PlannedRun
 
-ASSUMED_FLOP_PER_SECOND = 25e9
+ASSUMED_FLOP_PER_SECOND = 55e9
 """Of one worker on one CPU core with a small model: about what LOG.md measures; a measurement replaces it."""
 
-ASSUMED_SECONDS_PER_IMAGE = 30e-6
+ASSUMED_SECONDS_PER_IMAGE = 22e-6
+SECONDS_PER_RUN = 0.2  # initial weights, evaluations, files
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Expected:
         workers = max(1, min(workers, len(planned)))
         compiled = max(len({run.shape for run in planned}), workers)  # each worker at least one
         training = sum(self.seconds[run.run_id] for run in planned)
-        return (training + SECONDS_PER_SHAPE * compiled) / workers / 60
+        return (training + SECONDS_PER_RUN * len(planned) + SECONDS_PER_SHAPE * compiled) / workers / 60
 
 
 def expected(planned: Sequence[PlannedRun], rows: RunTable | None = None) -> Expected:
