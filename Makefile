@@ -43,7 +43,7 @@ figures: .venv/installed  ## redraw README's figures from runs/recorded/, traini
 	$(BIN)/python analysis/figure2.py runs/recorded/digits -o analysis/figures/digits
 
 bench: .venv/installed  ## speed and memory, as ratios against a peer or a limit
-	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only -m "slow or not slow" -p no:xdist
+	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only -s -m "slow or not slow" -p no:xdist
 
 clean:  ## remove the environment and the demo's results
 	rm -rf .venv results figures

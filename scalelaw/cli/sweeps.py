@@ -271,4 +271,6 @@ def _closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
     statuses = list(results.statuses(run_ids).values())
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
     console.print(f"{results.root}: {counts}", highlight=False)
+    for path, share in results.twin_shares().items():
+        console.print(f"{share:.2%} of held-out images have an exact twin in training ({path.name})", highlight=False)
     return 1 if "failed" in statuses else 0

@@ -204,6 +204,11 @@ class ResultsFolder:
             return "pending"
         return status
 
+    def twin_shares(self) -> dict[Path, float]:
+        """For each data set, by the file of its facts: the share of held-out images that training contains exactly."""
+        facts = {path: files.read_json(path) for path in sorted(self.root.glob("*-*.json"))}
+        return {path: found["holdout_twin_share"] for path, found in facts.items() if "holdout_twin_share" in found}
+
     def statuses(self, run_ids: Iterable[str], *, held: bool = True) -> dict[str, Status]:
         """The status of every run: from its lease (unless `held` is false), else from its row, else pending."""
         table, _ = self.read_rows()

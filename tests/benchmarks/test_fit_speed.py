@@ -39,7 +39,9 @@ def test_fit(benchmark: Any) -> None:
     start = time.perf_counter()
     peer = with_scipy()
     if benchmark.enabled:
-        benchmark.extra_info["scipy_seconds_over_ours"] = (time.perf_counter() - start) / benchmark.stats.stats.median
+        ratio = (time.perf_counter() - start) / benchmark.stats.stats.median
+        benchmark.extra_info["scipy_seconds_over_ours"] = ratio
+        print(f"\none fit: scipy's least squares from 13 starts takes {ratio:.1f} times as long")
     assert fit.objective_value <= peer * (1 + 1e-9)
 
 

@@ -58,4 +58,4 @@ def test_images_per_second(benchmark: Any, variant: str) -> None:
 
     speed, share, compiling = benchmark.pedantic(measure, rounds=1)
     benchmark.extra_info.update(images_per_second=speed, share_of_matrix_rate=share, compile_seconds=compiling)
-    print(f"{variant}: {speed:,.0f} images/s, {share:.0%} of the matrix rate, {compiling:.1f} s to compile")
+    print(f"\n{variant}: {speed:,.0f} images/s, {share:.0%} of the matrix rate, {compiling:.1f} s to compile")
