@@ -148,6 +148,21 @@ def test_readme_states_what_the_recorded_sweep_says(runs: sl.RunTable) -> None:
     assert f"{bend.value:.4f} ({bend.low:.4f} to {bend.high:.4f})" in readme
 
 
+def test_readme_states_how_the_prediction_fared() -> None:
+    """Favourable or not: the seeds of the proposed model, and the means of its neighbours."""
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    frame = sl.RunTable.load(ROOT / "runs" / "recorded" / "prediction").finished().frame
+    mean = frame.groupby("variant")["val_loss"].mean()
+    assert f"mean {mean['N5']:.3f}, N6 {mean['N6']:.3f}, N4 {mean['N4']:.3f}" in readme
+    losses = frame.loc[frame["variant"] == "N5", "val_loss"].sort_values()
+    assert " ".join(f"{loss:.3f}" for loss in losses) in readme
+    by_seed = frame.pivot_table(index="seed", columns="variant", values="val_loss")
+    assert (by_seed.idxmin(axis=1) == "N5").all()
+    plan = sl.predict(sl.RunTable.load(RECORDED), sl.Budget(times=4))
+    assert plan.loss_low is not None
+    assert (losses < plan.loss_low).sum() == 2
+
+
 def test_hardly_a_held_out_image_has_a_twin_in_training() -> None:
     (facts,) = RECORDED.glob("hierarchy-*.json")
     assert json.loads(facts.read_text(encoding="utf-8"))["holdout_twin_share"] < 0.01
