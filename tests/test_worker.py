@@ -200,6 +200,17 @@ def test_a_launcher_may_be_stopped_at_any_time(long_reference, tmp_path, number,
 
 
 @pytest.mark.slow
+def test_an_interrupt_that_only_a_worker_hears_ends_the_sweep(tmp_path):
+    """Ctrl-C goes to the whole group, and the launcher's own signal may be lost inside a library."""
+    sweep = start("sweep", spec(tmp_path, LONG), "-o", tmp_path / "out", "--workers", 2)
+    until(lambda: long_in_flight(tmp_path / "out"))
+    (_, pid), *_ = long_in_flight(tmp_path / "out")
+    os.kill(pid, signal.SIGINT)
+    sweep.communicate(timeout=100)
+    assert sweep.returncode == 130
+
+
+@pytest.mark.slow
 def test_two_launchers_at_once_train_no_run_twice(long_reference, tmp_path):
     out, path = tmp_path / "out", spec(tmp_path, LONG)
     first, second = (start("sweep", path, "-o", out, "--workers", 1) for _ in range(2))

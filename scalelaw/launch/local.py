@@ -28,7 +28,7 @@ ATTEMPTS = 2  # of a run that takes its worker down with it
 ERROR_LINES = 12
 GRACE_SECONDS = 5.0  # for a worker to end when asked to, before it is killed
 POLL_SECONDS = 0.5
-FAILED, BAD_INPUT, PREEMPTED = 1, 2, 75  # exit codes of a worker
+FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # exit codes of a worker
 
 
 @dataclass(eq=False)
@@ -172,6 +172,8 @@ class Crew:
         code, said = worker.process.wait(), worker.last_lines()
         if code == BAD_INPUT:
             raise UserError(*[line.removeprefix("scalelaw: ") for line in said] or ["a worker met bad input"])
+        if code in (INTERRUPTED, -signal.SIGINT):  # a terminal interrupts the whole group, whoever hears it first
+            raise KeyboardInterrupt
         run_id = worker.in_flight
         if run_id is None and code in (0, FAILED) and not (code == FAILED and said):
             return False
