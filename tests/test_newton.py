@@ -5,6 +5,7 @@ import pytest
 
 from scalelaw import newton
 from scalelaw.fitting import Huber, LeastSquares
+from scalelaw.newton.descent import Rows, certify
 
 RNG = np.random.default_rng(3)
 FORM = newton.Form(True, ((0,), (1,)))
@@ -20,7 +21,7 @@ LOSS = log_prediction(TRUTH, LOGS) + 0.01 * RNG.standard_normal(60)
 
 
 def problem(objective=None, space="log", logs=LOGS, loss=LOSS):
-    return newton.Problem.of(FORM, logs, loss, objective or LeastSquares(), space)
+    return newton.SumProblem.of(FORM, logs, loss, objective or LeastSquares(), space)
 
 
 def best(p, weights=None):
@@ -102,7 +103,7 @@ def test_rows_do_not_disturb_each_other():
 
 def test_a_constant_that_the_data_reject_is_switched_off():
     line = 2.0 - 0.2 * LOGS[0] + 0.001 * RNG.standard_normal(60) - 0.004 * (LOGS[0] - LOGS[0].mean()) ** 2
-    p = newton.Problem.of(newton.Form(True, ((0,),)), LOGS[:1], line, LeastSquares(), "log")
+    p = newton.SumProblem.of(newton.Form(True, ((0,),)), LOGS[:1], line, LeastSquares(), "log")
     starts, _ = newton.screen(p, np.ones((1, 60)))
     found = newton.solve(p, starts[0], np.ones((1, 60)))
     at = int(np.argmin(found.value))
@@ -128,9 +129,7 @@ def test_a_poor_point_is_not_certified():
     moved = newton.solve(p, p.from_natural(TRUTH + 0.2)[None], np.ones((1, 60)))
     assert stuck.certified[0]  # nothing was free to move
     assert moved.certified[0]
-    from scalelaw.newton.descent import _certify
-
-    everything = np.ones((1, 5), bool)
-    judged = _certify(p, stuck.theta, np.ones((1, 60)), stuck.alive, everything, stuck.steps)
+    rows = Rows(np.ones((1, 60)), p.y, np.ones((1, 5), bool))
+    judged = certify(p, stuck.theta, rows, stuck.alive, stuck.steps, exact=True)
     assert not judged.certified[0]
     assert judged.decrement[0] > 1e-3

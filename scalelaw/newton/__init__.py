@@ -6,14 +6,21 @@ replicate, or the same data from another start); all rows take their damped Newt
 matrix is the exact Hessian (for Huber, the semismooth one), damped by the iteratively-reweighted Gauss-Newton matrix.
 A term that shrinks to nothing is switched off and its face of the parameter space solved as such.
 
+Any other law takes the same descent with Gauss-Newton matrices from complex-step derivatives. Every parameter has a
+box; one at its bound is held while the objective falls outwards. Absolute deviations come as Huber's delta goes to 0.
+
 Logs are centred and scaled (condition numbers fall from 1e13 to a few thousand) and the loss is measured in units of
 its geometric mean, which makes results independent of the user's units.
 """
 
-from scalelaw.newton.calculus import Curve, Derivatives, curve, derivatives
-from scalelaw.newton.descent import CHUNK, Solution, solve
-from scalelaw.newton.problem import Array, Form, Mask, Objective, Problem, Space
+from scalelaw.newton.calculus import Derivatives, derivatives
+from scalelaw.newton.descent import CHUNK, Solution
+from scalelaw.newton.problem import Array, Curve, Mask, Objective, Problem, Space
+from scalelaw.newton.projection import approach
 from scalelaw.newton.screen import screen
+from scalelaw.newton.smooth import SmoothProblem
+from scalelaw.newton.solver import Kinked, solve
+from scalelaw.newton.sums import Form, SumProblem
 
 __all__ = [
     "CHUNK",
@@ -21,12 +28,15 @@ __all__ = [
     "Curve",
     "Derivatives",
     "Form",
+    "Kinked",
     "Mask",
     "Objective",
     "Problem",
+    "SmoothProblem",
     "Solution",
     "Space",
-    "curve",
+    "SumProblem",
+    "approach",
     "derivatives",
     "screen",
     "solve",

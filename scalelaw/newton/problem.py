@@ -1,7 +1,8 @@
-"""What the solver is given: the form of the law, the centred data, the objective."""
+"""What the solver is given: centred data, an objective, a box, and a law's log-prediction with its derivatives."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
@@ -16,6 +17,14 @@ Space = Literal["log", "linear"]
 
 class Objective(Protocol):
     """What the solver needs of an objective sum_i w_i rho(r_i)."""
+
+    @property
+    def degree(self) -> int:
+        """Objective of residuals k r over that of r, as a power of k (with a delta scaled along)."""
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether rho is quadratic on either side of 0."""
 
     def rho(self, r: Array) -> Array:
         """Loss of a residual, elementwise."""
@@ -34,92 +43,96 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Form:
-    """Which sum of power laws: has it a constant, and which variables (by index) enter each further term.
+class Curve:
+    """Log predictions of rows of theta at points.
 
-    theta = ([ln E,] ln A_1, a_11, ..., ln A_2, a_21, ...).
+    Attributes:
+        f: (rows, points) log prediction.
+        jacobian: (rows, size, points) derivative of f by theta.
+        shares: per term, (rows, points) share of the prediction; empty for laws that are no sum of power laws.
     """
 
-    constant: bool
-    terms: tuple[tuple[int, ...], ...]
-
-    @property
-    def n_terms(self) -> int:
-        """Terms including the constant."""
-        return len(self.terms) + self.constant
-
-    @cached_property
-    def blocks(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Per term, the constant first: index of its log amplitude in theta, and its variables; exponents follow."""
-        blocks: list[tuple[int, tuple[int, ...]]] = [(0, ())] if self.constant else []
-        at = len(blocks)
-        for variables in self.terms:
-            blocks.append((at, variables))
-            at += 1 + len(variables)
-        return tuple(blocks)
-
-    @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return self.n_terms + sum(len(variables) for variables in self.terms)
+    f: Array
+    jacobian: Array
+    shares: list[Array]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Centred data of a fit.
+class Problem(ABC):
+    """Data of a fit in the solver's units.
 
     Attributes:
-        form: the sum of power laws.
-        x: (variables, runs) centred and scaled logs.
-        y: (runs,) centred log loss.
-        centre, scale: (variables,) what was subtracted from the logs, then divided by.
+        x: (variables, runs) logs of the variables, centred and scaled.
+        y: (1, runs) centred log loss, or (rows, runs) where every row has its own.
         level: mean log loss, subtracted.
-        objective: in the scaled units (`exp(level)` is the unit of linear residuals).
+        objective: in scaled units (`exp(level)` is the unit of linear residuals).
         space: where residuals are taken: ln L or L.
+        lower, upper: (size,) box of theta; where both are equal the parameter is pinned.
     """
 
-    form: Form
     x: Array
     y: Array
-    centre: Array
-    scale: Array
     level: float
     objective: Objective
     space: Space
+    lower: Array
+    upper: Array
 
-    @classmethod
-    def of(cls, form: Form, logs: Array, log_loss: Array, objective: Objective, space: Space) -> Problem:
-        """Centres `logs` (variables, runs) and `log_loss` (runs,)."""
-        centre = logs.mean(axis=1)
-        x = logs - centre[:, None]
-        scale = np.sqrt((x * x).mean(axis=1))
-        scale = np.where(scale > 0, scale, 1.0)
-        level = float(log_loss.mean())
-        unit = float(np.exp(level)) if space == "linear" else 1.0
-        return cls(form, x / scale[:, None], log_loss - level, centre, scale, level, objective.scaled(unit), space)
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return int(self.x.shape[1])
+
+    @cached_property
+    def boxed(self) -> bool:
+        """Whether any parameter has a bound."""
+        return bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
 
     @property
     def value_unit(self) -> float:
-        """Objective in the user's units per objective in scaled units: both objectives are quadratic at 0."""
-        return float(np.exp(2 * self.level)) if self.space == "linear" else 1.0
+        """Objective in the user's units per objective in scaled units."""
+        return float(np.exp(self.objective.degree * self.level)) if self.space == "linear" else 1.0
 
-    @cached_property
-    def to_natural(self) -> tuple[Array, Array]:
-        """(T, shift) with natural theta = T theta + shift."""
-        T = np.eye(self.form.size)
-        shift = np.zeros(self.form.size)
-        for at, variables in self.form.blocks:
-            shift[at] = self.level
-            for j, v in enumerate(variables, start=at + 1):
-                T[at, j] = self.centre[v] / self.scale[v]
-                T[j, j] = 1 / self.scale[v]
-        return T, shift
-
-    def from_natural(self, theta: Array) -> Array:
-        """Centred theta of natural theta (..., size)."""
-        T, shift = self.to_natural
-        return np.asarray(np.linalg.solve(T, (theta - shift).T).T)
-
+    @abstractmethod
     def logs(self, logs: Array) -> Array:
-        """Centres and scales further logs (variables, points)."""
-        return np.asarray((logs - self.centre[:, None]) / self.scale[:, None])
+        """Natural logs of further variables (variables, points) as the solver's `x`."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of parameters."""
+
+    @property
+    @abstractmethod
+    def n_terms(self) -> int:
+        """Terms that can be switched off: those of a sum, the constant first; 0 for other laws."""
+
+    @abstractmethod
+    def curve(self, theta: Array, alive: Mask, x: Array | None = None) -> Curve:
+        """The law at rows of theta, at `x` (the runs' own by default)."""
+
+    @abstractmethod
+    def bent(self, theta: Array, curve: Curve, slope: Array, exact: bool) -> Array | None:
+        """sum_i slope_i d2f_i + g_i g_i^T slope_i, (rows, size, size): the second derivative's part of the Hessian.
+
+        None where it is left out (Gauss-Newton).
+        """
+
+    @abstractmethod
+    def owned(self, alive: Mask) -> Mask:
+        """(rows, size) parameters of living terms that are not pinned."""
+
+    @abstractmethod
+    def natural(self, theta: Array) -> Array:
+        """(rows, size) working coordinates in the user's units, in the solver's order."""
+
+    @abstractmethod
+    def natural_jacobian(self, theta: Array) -> Array:
+        """(size, size) derivative of `natural` at one theta (size,)."""
+
+    def residuals(self, f: Array, y: Array) -> tuple[Array, Array | float]:
+        """Residuals in the objective's space and their derivative by f."""
+        if self.space == "log":
+            return f - y, 1.0
+        m = np.exp(f)
+        return m - np.exp(y), m

@@ -7,14 +7,15 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.newton.problem import Array, Mask, Problem
+from scalelaw.newton.problem import Array, Mask
+from scalelaw.newton.sums import SumProblem
 
 
-def screen(problem: Problem, weights: Array, *, starts: int = 12, faces: bool = True) -> tuple[Array, Mask]:
+def screen(problem: SumProblem, weights: Array, *, starts: int = 12, faces: bool = True) -> tuple[Array, Mask]:
     """Global starts: on a log grid of exponents the amplitudes solve a tiny linear problem (relative errors squared).
 
     The normal equations of every row and every grid point are sums over runs of products of features, so they are one
-    matrix product. The best grid point for each value of the first exponent makes the starts, best first.
+    matrix product. The best grid points that are no neighbours of each other make the starts, best first.
 
     Args:
         problem: the centred data.
@@ -25,16 +26,16 @@ def screen(problem: Problem, weights: Array, *, starts: int = 12, faces: bool = 
     Returns:
         theta (rows, starts, size) and whether each start is a real one (rows, starts).
     """
-    form, rows = problem.form, weights.shape[0]
+    form, rows, y = problem.form, weights.shape[0], problem.y[0]
     blocks = form.blocks
-    grid = _grid(problem, starts)  # (points, exponents), natural exponents
+    grid = _grid(problem)  # (points, exponents), natural exponents
     choice, columns, peaks = [], [], []  # per term: column of each grid point
     at, width = 0, 0
     for _, variables in blocks:
         mine = grid[:, at : at + len(variables)]
         distinct, which = np.unique(mine, axis=0, return_inverse=True)
         scaled = distinct * problem.scale[list(variables)] if variables else distinct
-        exponent = -scaled @ problem.x[list(variables)] - problem.y
+        exponent = -scaled @ problem.x[list(variables)] - y
         peaks.append(exponent.max(axis=1))
         columns.append(np.exp(exponent - peaks[-1][:, None]))  # at most 1, so that no product overflows
         choice.append(width + which.ravel())
@@ -62,11 +63,10 @@ def screen(problem: Problem, weights: Array, *, starts: int = 12, faces: bool = 
         full = np.zeros_like(amplitudes)
         full[:, :, subset] = solved * unit[own]
         amplitudes = np.where(wins[:, :, None], full, amplitudes)
-    order = np.argsort(best, axis=1, kind="stable")
-    taken = _diverse(order, grid, starts)
+    taken = _diverse(best, grid, starts)
     real = np.isfinite(np.take_along_axis(best, taken, axis=1))
     theta = np.empty((rows, taken.shape[1], form.size))
-    low = np.exp(problem.y.min()) * 1e-2
+    low = np.exp(y.min()) * 1e-2
     at = 0
     for k, (position, variables) in enumerate(blocks):
         amplitude = np.take_along_axis(amplitudes[:, :, k], taken, axis=1)
@@ -77,10 +77,10 @@ def screen(problem: Problem, weights: Array, *, starts: int = 12, faces: bool = 
     return theta, real
 
 
-def _grid(problem: Problem, starts: int) -> Array:
+def _grid(problem: SumProblem) -> Array:
     """(points, exponents): a log grid of exponents from .02 to 3, a fixed spread of points when they are many."""
     count = sum(len(variables) for variables in problem.form.terms)
-    values = np.geomspace(0.02, 3.0, max(starts, 2) if count <= 2 else 6)
+    values = np.geomspace(0.02, 3.0, 12 if count <= 2 else 6)
     if count <= 3:
         return np.stack([axis.ravel() for axis in np.meshgrid(*[values] * count, indexing="ij")], axis=1)
     drawn = np.random.default_rng(0).uniform(np.log(0.02), np.log(3.0), (400, count))
@@ -96,12 +96,21 @@ def _subsets(terms: int, faces: bool) -> list[list[int]]:
     return [list(chosen) for size in sizes for chosen in combinations(whole, size)]
 
 
-def _diverse(order: NDArray[np.int64], grid: Array, starts: int) -> NDArray[np.int64]:
-    """Per row the best grid point for each value of the first exponent, best first: (rows, up to starts)."""
-    _, first = np.unique(grid[:, 0], return_inverse=True)
-    values = int(first.max()) + 1
-    taken = np.empty((order.shape[0], min(starts, values)), np.int64)
-    for row, ranked in enumerate(order):
-        _, earliest = np.unique(first[ranked], return_index=True)
-        taken[row] = ranked[np.sort(earliest)[: taken.shape[1]]]
-    return taken
+def _diverse(loss: Array, grid: Array, starts: int) -> NDArray[np.int64]:
+    """Per row the best grid points, best first, none a neighbour of a better one: (rows, up to starts)."""
+    if starts == 1:
+        return np.asarray(np.argmin(loss, axis=1)[:, None])
+    places = np.stack([np.unique(axis, return_inverse=True)[1].ravel() for axis in grid.T], axis=1)
+    chosen = []
+    for row in loss:
+        order, taken = np.argsort(row, kind="stable"), np.empty(0, np.int64)
+        for apart in (2, 1):  # a coarse grid may not hold enough points that are no neighbours
+            for point in order:
+                if (
+                    len(taken) < starts
+                    and (np.abs(places[taken] - places[point]).max(axis=1, initial=0) >= apart).all()
+                ):
+                    taken = np.append(taken, point)
+        chosen.append(taken[:starts])
+    width = min(len(taken) for taken in chosen)
+    return np.stack([taken[:width] for taken in chosen])

@@ -1,0 +1,115 @@
+"""Any other law: its log-prediction with derivatives by complex step (Squire and Trapp 1998, exact to rounding)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scalelaw.laws import Smooth
+from scalelaw.newton.problem import Array, Curve, Mask, Objective, Problem, Space
+
+STEP = 1e-30
+"""Imaginary step: no difference is taken, so it may be as small as one likes."""
+DIFFERENCE = 1e-5
+"""Real step for second derivatives, differences of exact first ones."""
+
+
+@dataclass(frozen=True)
+class SmoothProblem(Problem):
+    """A law without closed-form solution with its data, every variable over its geometric mean.
+
+    Attributes:
+        law: the class; theta are its working coordinates.
+        log_units: letter -> ln of what its variable, or the loss L, was divided by.
+    """
+
+    law: type[Smooth]
+    log_units: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        law: type[Smooth],
+        logs: Array,
+        log_loss: Array,
+        objective: Objective,
+        space: Space,
+        *,
+        log_units: Mapping[str, float],
+        lower: Array,
+        upper: Array,
+    ) -> SmoothProblem:
+        """Takes natural `logs` (variables, runs), `log_loss` (runs,) and the units to divide by."""
+        shift = np.array([log_units[letter] for letter in law.variables])
+        level = log_units["L"]
+        unit = float(np.exp(level)) if space == "linear" else 1.0
+        return cls(
+            x=logs - shift[:, None],
+            y=(log_loss - level)[None],
+            level=level,
+            objective=objective.scaled(unit),
+            space=space,
+            lower=lower,
+            upper=upper,
+            law=law,
+            log_units=log_units,
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of the law's parameters."""
+        return len(self.lower)
+
+    @property
+    def n_terms(self) -> int:
+        """No term is switched off here: parameters that vanish end at the box."""
+        return 0
+
+    def curve(self, theta: Array, alive: Mask, x: Array | None = None) -> Curve:
+        """Value and complex-step Jacobian; pinned parameters have derivative 0."""
+        x = self.x if x is None else x
+        jacobian = np.zeros((len(theta), self.size, x.shape[1]))
+        f = None
+        for j in np.flatnonzero(self.lower < self.upper):
+            shifted = theta.astype(complex)
+            shifted[:, j] += 1j * STEP
+            found = self.law.log_curve(shifted, x)
+            jacobian[:, j] = found.imag / STEP
+            f = found.real if f is None else f
+        if f is None:
+            f = self.law.log_curve(theta, x)
+        return Curve(np.ascontiguousarray(f), jacobian, [])
+
+    def bent(self, theta: Array, curve: Curve, slope: Array, exact: bool) -> Array | None:
+        """Central differences of sum_i slope_i g_i; None (Gauss-Newton) unless `exact`."""
+        if not exact:
+            return None
+        alive = np.ones((len(theta), 0), bool)
+        found = np.zeros((len(theta), self.size, self.size))
+        for j in np.flatnonzero(self.lower < self.upper):
+            move = np.zeros(self.size)
+            move[j] = DIFFERENCE
+            up = np.einsum("rsp,rp->rs", self.curve(theta + move, alive).jacobian, slope)
+            down = np.einsum("rsp,rp->rs", self.curve(theta - move, alive).jacobian, slope)
+            found[:, j] = (up - down) / (2 * DIFFERENCE)
+        g = curve.jacobian
+        return 0.5 * np.asarray(found + found.transpose(0, 2, 1)) + (g * slope[:, None, :]) @ g.transpose(0, 2, 1)
+
+    def owned(self, alive: Mask) -> Mask:
+        """All that are not pinned."""
+        return np.repeat((self.lower < self.upper)[None], len(alive), axis=0)
+
+    def natural(self, theta: Array) -> Array:
+        """The law's working coordinates in the user's units."""
+        return np.asarray(self.law.unscaled(theta, self.log_units))
+
+    def natural_jacobian(self, theta: Array) -> Array:
+        """By complex step."""
+        shifted = theta[None] + 1j * STEP * np.eye(self.size)
+        return np.asarray(self.law.unscaled(shifted, self.log_units).imag.T / STEP)
+
+    def logs(self, logs: Array) -> Array:
+        """Divides further variables (variables, points), given by their logs, by the units."""
+        return np.asarray(logs - np.array([self.log_units[letter] for letter in self.law.variables])[:, None])
