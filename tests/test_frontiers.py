@@ -182,7 +182,8 @@ def test_to_dict_is_json_and_repeats_to_the_bit():
     answer = json.loads(first)
     for key in ("size", "epochs", "loss"):
         assert {"params", "stderr", "interval", "status"} <= set(answer[key])
-    assert set(answer["approaches"]) == {"surface", "equal_compute", "envelope"}
+    assert set(answer["approaches"]) == {"surface", "equal_compute", "parabola", "envelope"}
+    assert {"data", "comparisons", "parabola_bias"} <= set(answer)
     assert {"approach", "core_hours", "macs_per_image", "epochs", "val_loss", "bracketed"} <= set(answer["points"][0])
     assert "headline" in str(frontier(demo(0.5)))
 

@@ -27,7 +27,7 @@ from scalelaw.figures.numbers import (
 from scalelaw.frontiers import frontier
 from scalelaw.runs import RunTable
 
-_SYMBOLS = {"macs_per_image": "M^*", "params": "N^*", "epochs": r"\mathrm{epochs}^*", "images": "D^*"}
+_SYMBOLS = {"macs_per_image": "M^*", "params": "N^*", "epochs": r"\mathrm{epochs}^*", "data": "D^*"}
 _LINES: dict[str, dict[str, Any]] = {
     "surface": {"color": style.INK, "linewidth": 1.0},
     "equal_compute": {"color": style.ACCENT, "linewidth": 1.0, "linestyle": (0, (1, 1.4))},
@@ -37,6 +37,8 @@ SURFACE, EQUAL_COMPUTE = "surface", "equal_compute"
 
 def collect(runs: RunTable) -> Numbers:
     """The numbers of the frontier's figure: minima at equal compute, and the trends of size and epochs with bands.
+
+    Where the training set's size is unknown the epochs' panel shows data (images or tokens) and says so.
 
     Raises:
         UserError: when the runs hold no frontier at all.
@@ -57,14 +59,14 @@ def collect(runs: RunTable) -> Numbers:
         "notes": list(front.notes),
     }
     points = front.points[front.points["approach"] == EQUAL_COMPUTE]
-    for panel in ("size", "epochs"):
-        quantity = getattr(front, panel).quantity
+    length = "data" if front.unique_images is None else "epochs"
+    for panel, trend, quantity in (("size", "size", front.size.quantity), ("epochs", length, length)):
         numbers[panel] = {
             "quantity": quantity,
-            **{name: _trend(front.approaches[name][panel], line, compute) for name in (SURFACE, EQUAL_COMPUTE)},
+            **{name: _trend(front.approaches[name][trend], line, compute) for name in (SURFACE, EQUAL_COMPUTE)},
             "points": _points(points, compute, quantity),
         }
-    numbers["epochs"]["counts_images"] = not (best.has("unique_images") or best.has("epochs"))
+    numbers["epochs"]["counts_images"] = length == "data"
     if not len(points) and all(numbers["size"][name]["line"] is None for name in (SURFACE, EQUAL_COMPUTE)):
         raise UserError(f"{runs.source}: no optimal size: {numbers['size'][front.headline]['note']}; train more sizes")
     numbers["caption"] = _caption(numbers)
@@ -100,12 +102,15 @@ def _caption(numbers: Numbers) -> str:
     parts = ["Model size (multiply-adds per image) and number of epochs of lowest loss against compute."]
     if numbers["size"]["quantity"] == "params":
         parts[0] = parts[0].replace("multiply-adds per image", "parameters")
+    if numbers["epochs"]["counts_images"]:
+        parts[0] = parts[0].replace("number of epochs", "amount of data")
     for panel in ("size", "epochs"):
         for name in (SURFACE, EQUAL_COMPUTE):
             trend = numbers[panel][name]
             exponent = with_interval(plain(trend["params"]["alpha"]), trend["interval"]["alpha"])
             said = exponent + status_text(trend["status"]) if trend["line"] else "none"
-            parts.append(f"Exponent of {panel} by {status_words(name)}: {said}.")
+            what = "size" if panel == "size" else numbers[panel]["quantity"]
+            parts.append(f"Exponent of {what} by {status_words(name)}: {said}.")
     bracketed = numbers["size"]["points"]["bracketed"]
     if bracketed:
         share = f"{sum(bracketed)} of {len(bracketed)}"
@@ -126,7 +131,7 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     if not in_params:
         _parameter_axis(upper, numbers["models"])
     if numbers["epochs"]["counts_images"]:
-        lower.set_ylabel("Optimal images")
+        lower.set_ylabel("Optimal data" if in_params else "Optimal images")
     else:
         lower.set_ylabel("Optimal epochs")
         style.plain_axis(lower.yaxis, style.doublings(*lower.get_ylim()))
@@ -166,7 +171,7 @@ def _draw_panel(ax: Axes, panel: Numbers, compute: str) -> tuple[float, float]:
 def _laws(numbers: Numbers, panel: str) -> list[Entry]:
     """The exponents of one panel, or why there is none."""
     surface, equal = numbers[panel][SURFACE], numbers[panel][EQUAL_COMPUTE]
-    symbol = _SYMBOLS["images" if numbers[panel].get("counts_images") else numbers[panel]["quantity"]]
+    symbol = _SYMBOLS[numbers[panel]["quantity"]]
     swatch = banded(**_LINES[SURFACE]) if surface["line"] and surface["line"]["low"] else stroke(**_LINES[SURFACE])
     law = rf"${symbol} \propto C^{{\,a}}$, " if surface["status"] == "converged" else "surface: "
     entries = [Entry(_exponent(law, surface), swatch if surface["line"] else ())]

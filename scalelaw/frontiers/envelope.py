@@ -1,4 +1,4 @@
-"""The envelope: its loss law, and why its exponents of size and epochs are not to be used."""
+"""The envelope: its loss law, and why its exponents of size and data are not to be used."""
 
 from __future__ import annotations
 
@@ -22,14 +22,11 @@ def envelope_rows(best: RunTable) -> NDArray[np.int64]:
 
 
 def envelope_trends(columns: Columns, best: RunTable) -> dict[str, Trend]:
-    """Slopes along the envelope, set by the grid whenever it ends in one of the grid's corners."""
+    """Slopes of size and data along the envelope, set by the grid whenever it ends in one of the grid's corners."""
     rows = envelope_rows(best)
     logs = np.log(columns.compute[rows])
     result = {}
-    for key, name, values in (
-        ("size", columns.size_name, columns.size),
-        ("epochs", "epochs", columns.data / columns.unique),
-    ):
+    for key, name, values in (("size", columns.size_name, columns.size), ("data", columns.data_name, columns.data)):
         line = through(name, columns.compute_name, logs, np.log(values[rows]))
         if np.isfinite(line.slope) and _in_corner(columns, rows):
             note = "the envelope ends in a corner of the grid, which sets this exponent"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from scalelaw.frontiers import equal_compute
 from scalelaw.frontiers.columns import Columns, params_at
 from scalelaw.frontiers.envelope import envelope_rows
+from scalelaw.frontiers.equal_compute import Budget
 from scalelaw.frontiers.trend import Trend
 from scalelaw.runs import RunTable
 
@@ -38,39 +42,37 @@ def params_trend(columns: Columns, best: RunTable, size: Trend) -> Trend | None:
     return Trend("params", columns.compute_name, amplitude, ratio * size.slope, V, size.dof, size.status, note)
 
 
-def budget_points(columns: Columns, best: RunTable, budgets: list[equal_compute.Budget]) -> pd.DataFrame:
-    """One row a budget: its minimum."""
+def budget_points(columns: Columns, best: RunTable, approach: str, budgets: Sequence[Budget]) -> pd.DataFrame:
+    """One row a budget: its minimum by one approach."""
     compute = np.array([np.exp(np.log(columns.compute[list(b.runs)]).mean()) for b in budgets])
     size = np.exp(np.array([b.log_size for b in budgets]))
-    images = np.exp(columns.log_unit) * compute / size if len(budgets) else compute
-    return pd.DataFrame(
-        {
-            "approach": "equal_compute",
-            "core_hours": compute if columns.compute_name == "core_hours" else np.nan,
-            "train_flop": np.exp(np.array([b.log_compute for b in budgets])),
-            columns.size_name: size,
-            "params": params_at(columns, best, size),
-            "epochs": images / columns.unique,
-            "images": images,
-            "val_loss": np.array([b.loss for b in budgets]),
-            "bracketed": np.array([b.bracketed for b in budgets], dtype=bool),
-        }
-    )
+    data = np.exp(columns.log_unit) * compute / size if len(budgets) else compute
+    flop = np.exp(np.array([b.log_compute for b in budgets]))
+    loss = np.array([b.loss for b in budgets])
+    bracketed = np.array([b.bracketed for b in budgets], dtype=bool)
+    return _points(columns, best, approach, (compute, flop, size, data, loss, bracketed))
 
 
 def envelope_points(columns: Columns, best: RunTable) -> pd.DataFrame:
     """One row a run of the envelope."""
     rows = envelope_rows(best)
+    values = (columns.compute, columns.flop, columns.size, columns.data, columns.loss)
+    return _points(columns, best, "envelope", (*(column[rows] for column in values), np.zeros(len(rows), bool)))
+
+
+def _points(columns: Columns, best: RunTable, approach: str, values: tuple[NDArray[Any], ...]) -> pd.DataFrame:
+    compute, flop, size, data, loss, bracketed = values
     return pd.DataFrame(
         {
-            "approach": "envelope",
-            "core_hours": columns.compute[rows] if columns.compute_name == "core_hours" else np.nan,
-            "train_flop": columns.flop[rows],
-            columns.size_name: columns.size[rows],
-            "params": params_at(columns, best, columns.size[rows]),
-            "epochs": columns.data[rows] / columns.unique,
-            "images": columns.data[rows],
-            "val_loss": columns.loss[rows],
-            "bracketed": False,
+            "approach": approach,
+            "core_hours": compute if columns.compute_name == "core_hours" else np.nan,
+            "train_flop": flop,
+            columns.size_name: size,
+            "params": params_at(columns, best, size),
+            "epochs": np.nan if columns.unique is None else data / columns.unique,
+            "data": data,
+            "images": data,
+            "val_loss": loss,
+            "bracketed": bracketed,
         }
     )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.fitting import Fit, fit
+from scalelaw.frontiers.columns import Columns
 from scalelaw.frontiers.trend import Trend, judged, nothing
 from scalelaw.laws import SizeData
 
@@ -68,12 +69,19 @@ def optimum(surface: Fit, log_unit: float) -> Optimum:
 
 
 def _gradient(law: SizeData, log_unit: float) -> Array:
-    """(2, 5) derivative of (log_amplitude, slope) by natural theta (ln E, ln A, alpha, ln B, beta)."""
+    """(2, 5) derivative of (log_amplitude, slope) by the coordinates of a fit's covariance (ln E, ln A, ln B, alpha,
+    beta)."""
     total = law.alpha + law.beta
-    by_alpha, by_beta = -law.beta / total**2, law.alpha / total**2
-    slope = np.array([0.0, 0.0, by_alpha, 0.0, by_beta])
-    balance = np.array([0.0, 1.0, 1 / law.alpha - law.log_balance, -1.0, -1 / law.beta - law.log_balance])
-    return np.stack([balance / total + slope * log_unit, slope])
+    slope = {"alpha": -law.beta / total**2, "beta": law.alpha / total**2}
+    balance = {
+        "A": 1 / total,
+        "B": -1 / total,
+        "alpha": (1 / law.alpha - law.log_balance) / total,
+        "beta": (-1 / law.beta - law.log_balance) / total,
+    }
+    names = law.names()
+    by_slope, by_balance = (np.array([part.get(name, 0.0) for name in names]) for part in (slope, balance))
+    return np.stack([by_balance + by_slope * log_unit, by_slope])
 
 
 def _widened(covariance: Array, surface: Fit, unit: str) -> Array:
@@ -88,22 +96,27 @@ def _widened(covariance: Array, surface: Fit, unit: str) -> Array:
     return np.asarray(covariance * max(1.0, spread**2 / covariance[1, 1]))
 
 
-def trends(surface: Fit, log_unit: float, size: str, compute: str, unique: float) -> tuple[Trend, Trend]:
-    """Trends of the optimal size and of the optimal epochs; with C = k N D exactly their exponents sum to 1."""
+def trends(surface: Fit | None, columns: Columns) -> dict[str, Trend]:
+    """Trends of the optimal size and of the optimal data; with C = k N D exactly their exponents sum to 1."""
+    names = {"size": columns.size_name, "data": columns.data_name}
+    if surface is None:
+        why = "no surface could be fitted"
+        return {key: nothing(name, columns.compute_name, why) for key, name in names.items()}
     law = surface.fitted
     assert isinstance(law, SizeData)
     if surface.status in ("failed", "dead_term") or not (law.alpha > 0 and law.beta > 0):
         why = "; ".join(surface.warnings) or "an exponent of the surface is not positive, so it has no optimum"
         status = surface.status if surface.status in ("failed", "dead_term") else "not_identified"
-        return nothing(size, compute, why, status), nothing("epochs", compute, why, status)
-    found = optimum(surface, log_unit)
+        return {key: nothing(name, columns.compute_name, why, status) for key, name in names.items()}
+    found = optimum(surface, columns.log_unit)
     note = found.note
     if surface.status != "converged":
         note = "; ".join(part for part in (note, f"the surface's own status is {surface.status}") if part)
     usable = found.covariance is not None and bool(np.isfinite(found.covariance).all())
-    covariance = found.covariance if usable else None
-    first = Trend(size, compute, found.log_amplitude, found.slope, covariance, found.dof, "converged", note)
-    flipped = None if covariance is None else np.diag([-1.0, -1.0]) @ covariance @ np.diag([-1.0, -1.0])
-    at_zero = log_unit - found.log_amplitude - np.log(unique)
-    second = Trend("epochs", compute, float(at_zero), 1 - found.slope, flipped, found.dof, "converged", note)
-    return judged(first), judged(second)
+    V = found.covariance if usable else None
+    slopes = {"size": found.slope, "data": 1 - found.slope}
+    at_one = {"size": found.log_amplitude, "data": columns.log_unit - found.log_amplitude}
+    return {
+        key: judged(Trend(name, columns.compute_name, at_one[key], slopes[key], V, found.dof, "converged", note))
+        for key, name in names.items()
+    }

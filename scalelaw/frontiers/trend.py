@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,12 +71,22 @@ class Trend:
         """The trend at compute `C` (any shape, in the unit of `compute`)."""
         logs = np.log(np.asarray(C, float))
         mid = np.asarray(np.exp(self.log_amplitude + self.slope * logs))
-        if self.covariance is None or not np.isfinite(self.slope):
+        spread = self.log_stderr(C)
+        if spread is None:
             return Band(mid, None, None, level)
-        V = self.covariance
-        variance = V[0, 0] + 2 * logs * V[0, 1] + logs * logs * V[1, 1]
-        half = t_quantile(level, self.dof) * np.sqrt(np.maximum(variance, 0.0))
+        half = t_quantile(level, self.dof) * spread
         return Band(mid, mid * np.exp(-half), mid * np.exp(half), level)
+
+    def log_stderr(self, C: ArrayLike) -> Array | None:
+        """Standard error of ln quantity at compute `C` (any shape); None when unknown."""
+        if self.covariance is None or not np.isfinite(self.slope):
+            return None
+        logs, V = np.log(np.asarray(C, float)), self.covariance
+        return np.asarray(np.sqrt(np.maximum(V[0, 0] + 2 * logs * V[0, 1] + logs * logs * V[1, 1], 0.0)))
+
+    def over(self, quantity: str, unit: float) -> Trend:
+        """The trend of this quantity over `unit`, under another name: epochs are data over unique data."""
+        return replace(self, quantity=quantity, log_amplitude=self.log_amplitude - float(np.log(unit)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, None for what is unknown."""
@@ -117,17 +127,7 @@ def judged(trend: Trend) -> Trend:
 
 def _with(trend: Trend, reason: str) -> Trend:
     note = f"{trend.note}; {reason}" if trend.note else reason
-    return Trend(
-        trend.quantity,
-        trend.compute,
-        trend.log_amplitude,
-        trend.slope,
-        trend.covariance,
-        trend.dof,
-        "not_identified",
-        note,
-        trend.falls,
-    )
+    return replace(trend, status="not_identified", note=note)
 
 
 def through(
