@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from scalelaw import laws as laws
     from scalelaw.compute import Budget as Budget
     from scalelaw.errors import UserError as UserError
+    from scalelaw.fitting import AbsoluteDeviation as AbsoluteDeviation
     from scalelaw.fitting import Band as Band
     from scalelaw.fitting import Fit as Fit
     from scalelaw.fitting import Huber as Huber
     from scalelaw.fitting import LeastSquares as LeastSquares
+    from scalelaw.fitting import LowerEnvelope as LowerEnvelope
     from scalelaw.fitting import curvature as curvature
     from scalelaw.fitting import fit as fit
     from scalelaw.frontiers import Frontier as Frontier
@@ -38,10 +40,12 @@ _HOMES = {
     "laws": "laws",
     "Budget": "compute",
     "UserError": "errors",
+    "AbsoluteDeviation": "fitting",
     "Band": "fitting",
     "Fit": "fitting",
     "Huber": "fitting",
     "LeastSquares": "fitting",
+    "LowerEnvelope": "fitting",
     "curvature": "fitting",
     "fit": "fitting",
     "Frontier": "frontiers",

@@ -195,7 +195,7 @@ def test_a_flag_that_cannot_be_is_one_line(capsys, flags, words):
     [
         ["fitt", "x"],
         ["fit"],
-        ["fit", "x", "--law", "cubic"],
+        ["fit", "x", "--objective", "cubic"],
         ["sweep", "x", "--workers", "two"],
         ["fit", "x", "--jsno"],
     ],

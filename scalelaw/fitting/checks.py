@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.errors import UserError
-from scalelaw.laws import Law
+from scalelaw.laws import Law, Smooth, SumOfPowers
 
 Array = NDArray[np.float64]
 
@@ -19,8 +21,10 @@ def _rows(mask: NDArray[np.bool_]) -> str:
     return f"row{'s' if len(at) > 1 else ''} {listed}{more}"
 
 
-def positive_arrays(law: type[Law], given: dict[str, ArrayLike]) -> dict[str, Array]:
-    """The law's variables and L as positive float64 arrays of one shape (runs,).
+def positive_arrays(
+    law: type[Law], given: Mapping[str, ArrayLike], held: Collection[str] = frozenset()
+) -> dict[str, Array]:
+    """The law's variables and L as positive float64 arrays of one shape (runs,); `held` are pinned parameters.
 
     Raises:
         UserError: for missing or further letters, arrays that do not match, values that are not positive and finite
@@ -56,16 +60,45 @@ def positive_arrays(law: type[Law], given: dict[str, ArrayLike]) -> dict[str, Ar
         ]
     if mistakes:
         raise UserError(*mistakes)
-    runs, size = lengths["L"], len(law.names())
-    if runs < size:
+    runs, size = lengths["L"], sum(name not in held for name in law.names())
+    if runs < max(size, 1):
         raise UserError(f"fit {law.word}: {runs} runs for {size} parameters; add runs or choose a law with fewer")
     for letter in law.variables:
-        if np.ptp(np.log(arrays[letter])) < 1e-9:
+        if _asked_of(law, letter, held) and np.ptp(np.log(arrays[letter])) < 1e-9:
             raise UserError(
                 f"{letter}: all {runs} runs share the value {arrays[letter][0]:g}, so its exponent cannot be told; "
                 f"add runs at other values or choose a law without {letter}"
             )
     return arrays
+
+
+def _asked_of(law: type[Law], letter: str, held: Collection[str]) -> bool:
+    """Whether some parameter can only be told when this variable varies."""
+    if issubclass(law, SumOfPowers):
+        return any(name not in held for term in law.terms for own, name in term.exponents if own == letter)
+    return not (issubclass(law, Smooth) and letter in law.one_unit[1:]) and len(held) < len(law.names())
+
+
+def checked_weights(weights: ArrayLike | None, runs: int, size: int) -> Array:
+    """Weights of the runs (runs,), all 1 by default.
+
+    Raises:
+        UserError: for another shape, values that are negative or not finite, or fewer positive ones than parameters.
+    """
+    if weights is None:
+        return np.ones(runs)
+    try:
+        values = np.array(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"weights: {_unreadable(weights)} is not a number") from error
+    if values.shape != (runs,):
+        raise UserError(f"weights: have shape {values.shape}; pass one a run, shape ({runs},)")
+    bad = ~np.isfinite(values) | (values < 0)
+    if bad.any():
+        raise UserError(f"weights: {_rows(bad)} must be finite and not negative")
+    if (values > 0).sum() < max(size, 1):
+        raise UserError(f"weights: {int((values > 0).sum())} runs of positive weight for {size} parameters; add runs")
+    return values
 
 
 def _unreadable(values: ArrayLike) -> str:

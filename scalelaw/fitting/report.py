@@ -15,14 +15,20 @@ def number(value: float | None) -> str:
     return f"{value:.5g}"
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """`1 to 2`, `above 1`, `below 2`, or `unknown`."""
+    if low is None and high is None:
+        return "unknown"
+    if high is None:
+        return f"above {number(low)}"
+    return f"below {number(high)}" if low is None else f"{number(low)} to {number(high)}"
+
+
 def table(fit: Fit, level: float = 0.95) -> str:
     """Header, one line a parameter, what was minimised, the status and the warnings."""
     rows = [["", "estimate", "std. error", f"{100 * level:g} % interval"]]
     for name, value in fit.params.items():
-        low, high = fit.interval(name, level)
-        ends = "unknown" if low is None and high is None else f"{number(low)} to {number(high)}"
-        if (low is None) != (high is None):
-            ends = f"above {number(low)}" if high is None else f"below {number(high)}"
+        ends = "pinned" if name in fit.fix else interval(*fit.interval(name, level))
         rows.append([name, number(value), number(fit.stderr[name]), ends])
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [f"{fit.law.__name__}: {fit.law.equation}"]
@@ -32,7 +38,11 @@ def table(fit: Fit, level: float = 0.95) -> str:
     lines.append(f"{fit.n} runs{chosen}; {fit.objective} in {fit.space} space: {total}")
     if fit.objective.word == "huber":
         lines.append(f"{100 * fit.inside:.0f} % of residuals inside delta")
-    lines.append(f"standard errors: {fit.basis}; {fit.agreed} of {fit.starts} starts agree")
+    unit = "" if fit.basis in ("unknown", "bootstrap") else f", {fit.unit.word}s independent"
+    lines.append(f"standard errors: {fit.basis}{unit}")
+    lines.append(f"{fit.agreed} of {fit.starts} starts agree; Newton decrement {fit.decrement:.0e} of the objective")
+    if fit.trade_offs:
+        lines.append(f"estimates move together: {', '.join(map(str, fit.trade_offs))}")
     lines.append(f"status: {fit.status}")
     lines += [f"warning: {warning}" for warning in fit.warnings]
     return "\n".join(lines)

@@ -1,37 +1,58 @@
-"""Bootstrap: a fit repeated on resampled runs, all replicates solved side by side."""
+"""Bootstrap: a fit repeated on resampled runs or residuals, all replicates solved side by side."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw import newton
-from scalelaw.errors import UserError, nearest
+from scalelaw.errors import UserError
+from scalelaw.fitting import quantities, spread
 from scalelaw.fitting.band import Band
+from scalelaw.fitting.objectives import AbsoluteDeviation
+from scalelaw.fitting.point import layout, solver_order
+from scalelaw.fitting.units import labels_of
+from scalelaw.laws import Smooth
 
 if TYPE_CHECKING:
     from scalelaw.fitting.result import Fit
 
 Array = NDArray[np.float64]
+Ends = tuple[float | None, float | None]
+
+FEWEST = 20
+"""Fewer replicates say nothing about a spread."""
+CERTIFIED = 0.9
+"""With a smaller share of certified replicates nothing is said either."""
+ROUNDED = 0.05
+"""Replicates of absolute deviations round the corner off over this share of the residuals' central half."""
+WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
+"""Webb (2014, Queen's Economics Department 1315): six points, so that few units still give many different signs."""
+FEW_SIGNS = 12
+"""Units below which two signs would give fewer than 4,096 different replicates."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """Replicates of a fit, each on a resample of the units with replacement.
+    """Replicates of a fit.
 
     Attributes:
         fit: what was resampled.
         n: replicates asked for.
-        unit: what was resampled: run, size (all runs of one N together), or labels.
+        unit: what was resampled: see `Fit.bootstrap`.
         units: how many different units there are.
         seed: of the resampling.
         certified: (n,) replicates whose optimum is certified; the others are left out of every number.
         disagreed: replicates whose two starts (the fit itself, a global start of its own) ended in different optima;
             the lower one counts.
+        theta: (n, size) in the solver's coordinates.
+        alive: (n, terms).
     """
 
     fit: Fit
@@ -47,98 +68,204 @@ class Bootstrap:
     @cached_property
     def params(self) -> dict[str, Array]:
         """Name -> (certified replicates,) values; the exponents of a dead term are NaN."""
-        theta, alive = self.natural
-        values = {}
-        for k, (at, name, exponents) in enumerate(self.fit.layout):
-            values[name] = np.where(alive[:, k], np.exp(theta[:, at]), 0.0)
-            for j, exponent in enumerate(exponents, start=at + 1):
-                values[exponent] = np.where(alive[:, k], theta[:, j], np.nan)
-        return {name: values[name] for name in self.fit.law.names()}
+        law, natural = self.fit.law, self.natural
+        with np.errstate(over="ignore"):
+            return {n: np.exp(natural[:, j]) if n in law.positive else natural[:, j] for j, n in enumerate(law.names())}
 
     @cached_property
-    def natural(self) -> tuple[Array, newton.Mask]:
-        """Natural theta (ln amplitudes and exponents) and living terms of the certified replicates."""
-        T, shift = self.fit.point.problem.to_natural
-        return self.theta[self.certified] @ T.T + shift, self.alive[self.certified]
+    def natural(self) -> Array:
+        """(certified replicates, size) working coordinates in the user's units, in the order of the law's fields.
+
+        The logarithm of an amplitude that vanished is -inf, the exponent of a dead term NaN.
+        """
+        point, law = self.fit.point, self.fit.law
+        theta, alive = self.theta[self.certified], self.alive[self.certified]
+        found = point.problem.natural(theta)
+        for k, (at, _, exponents) in enumerate(layout(law)):
+            found[~alive[:, k], at] = -np.inf
+            found[~alive[:, k], at + 1 : at + 1 + len(exponents)] = np.nan
+        if issubclass(law, Smooth):
+            for j, name in enumerate(law.names()):
+                if name in law.vanishing:
+                    found[theta[:, j] <= point.problem.lower[j], j] = -np.inf
+        return found[:, solver_order(law)]
+
+    @property
+    def usable(self) -> bool:
+        """Whether there are enough certified replicates to speak of a spread."""
+        count = int(self.certified.sum())
+        return count >= FEWEST and count >= CERTIFIED * self.n
 
     @property
     def stderr(self) -> dict[str, float | None]:
         """Name -> standard deviation over the replicates; None where a replicate has no value."""
         return {
-            name: None if len(values) < 20 or np.isnan(values).any() else float(values.std(ddof=1))
+            name: float(values.std(ddof=1)) if self.usable and np.isfinite(values).all() else None
             for name, values in self.params.items()
         }
 
-    def interval(self, name: str, level: float = 0.95) -> tuple[float | None, float | None]:
-        """Percentile interval; an end is None (open) when that share of the replicates has no value."""
-        if name not in self.params:
-            known = list(self.params)
-            raise UserError(f"unknown parameter {name!r}{nearest(name, known)} (known: {', '.join(known)})")
-        return self.percentiles(self.params[name], level)
+    def values(self, name: str, **at: Any) -> Array:
+        """(certified replicates,) a parameter or a derived quantity; NaN where a replicate has none.
 
-    def percentiles(self, values: Array, level: float = 0.95) -> tuple[float | None, float | None]:
-        """Percentile interval of any quantity with one value a certified replicate."""
-        tail = (1 - level) / 2
-        known = values[~np.isnan(values)]
-        if len(known) < 20 or len(known) < (1 - tail) * self.n:
+        Raises:
+            UserError: for a name that the law does not have, or arguments that it does not take.
+        """
+        quantities.check(self.fit.law, name, at)
+        if name in self.params:
+            return self.params[name]
+        with np.errstate(all="ignore"):
+            return np.asarray(quantities.value(self.fit.law.decode(self.natural), name, at), float)
+
+    def interval(self, name: str, level: float = 0.95, **at: Any) -> Ends:
+        """Percentile interval of a parameter or derived quantity; an end is None (open) where replicates run away.
+
+        Raises:
+            UserError: see `values`.
+        """
+        return self.percentiles(self.values(name, **at), level)
+
+    def percentiles(self, values: Array, level: float = 0.95) -> Ends:
+        """Percentile interval of any quantity with one value a certified replicate.
+
+        A replicate without a value may lie on either side, so it counts as beyond both ends.
+        """
+        if not self.usable:
             return None, None
-        low, high = np.quantile(known, [tail, 1 - tail])
-        return float(low), float(high)
+        unknown = np.isnan(values)
+        low, high = (
+            float(np.quantile(np.where(unknown, beyond, values), q, method="lower" if q < 0.5 else "higher"))
+            if unknown.any() or np.isinf(values).any()
+            else float(np.quantile(values, q))
+            for beyond, q in ((-np.inf, (1 - level) / 2), (np.inf, (1 + level) / 2))
+        )
+        return low if np.isfinite(low) else None, high if np.isfinite(high) else None
 
     def predict(self, level: float = 0.95, **variables: ArrayLike) -> Band:
         """Percentile band of the curve."""
         x, shape = self.fit.centred(variables)
-        theta, alive = self.theta[self.certified], self.alive[self.certified]
         mid = self.fit.mean(x).reshape(shape)
-        if len(theta) < 20 or len(theta) < 0.9 * self.n:
+        if not self.usable:
             return Band(mid, None, None, level)
-        f = newton.curve(self.fit.point.problem.form, x, theta, alive).f + self.fit.point.problem.level
-        low, high = np.exp(np.quantile(f, [(1 - level) / 2, (1 + level) / 2], axis=0))
+        f = self.fit.point.problem.curve(self.theta[self.certified], self.alive[self.certified], x).f
+        low, high = np.exp(np.quantile(f, [(1 - level) / 2, (1 + level) / 2], axis=0) + self.fit.point.problem.level)
         return Band(mid, low.reshape(shape), high.reshape(shape), level)
 
 
-def bootstrap(fit: Fit, n: int, unit: str | ArrayLike, seed: int) -> Bootstrap:
-    """Resamples and refits; see `Fit.bootstrap`."""
-    word, labels = _units(fit, unit)
+@dataclass(frozen=True)
+class _Chunk:
+    """Replicates that are solved side by side."""
+
+    theta: Array
+    alive: newton.Mask
+    certified: newton.Mask
+    disagreed: int
+
+
+def bootstrap(
+    fit: Fit, n: int, unit: str | ArrayLike, seed: int, *, starts: int = 2, threads: int | None = None
+) -> Bootstrap:
+    """Resamples and refits; see `Fit.bootstrap`. Every chunk draws from a stream of its own: threads change nothing."""
+    word, labels = labels_of(fit.law, fit.data, unit)
     units = int(labels.max()) + 1
     if n < 1:
         raise UserError(f"bootstrap: n = {n} must be at least 1")
+    if starts not in (1, 2):
+        raise UserError(f"bootstrap: starts = {starts!r} must be 1 (the fit itself) or 2 (and a global start)")
     if units < 2:
         raise UserError(f"bootstrap: unit {word} has {units} value; resampling needs at least two")
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(units, np.full(units, 1.0 / units), size=n).astype(float)
+    size = max(1, min(newton.CHUNK, newton.CHUNK * 240 // fit.n))
+    counts = [min(size, n - start) for start in range(0, n, size)]
+    streams = np.random.SeedSequence(seed).spawn(len(counts))
+    problem = _smooth(fit)
+    leverage = _leverage(fit) if word in ("wild", "wild-size", "residual") else None
+
+    def one(count: int, stream: np.random.SeedSequence) -> _Chunk:
+        rng = np.random.default_rng(stream)
+        if leverage is None:
+            drawn = rng.multinomial(units, np.full(units, 1.0 / units), size=count)
+            return _weighted(fit, problem, drawn[:, labels] * fit.point.weights, starts)
+        signs = None if word == "residual" else _signs(rng, units, count)[:, labels]
+        return _redrawn(fit, problem, rng, count, signs, leverage)
+
+    workers = min(len(counts), threads or os.cpu_count() or 1)
+    if workers < 2:
+        chunks = [one(*pair) for pair in zip(counts, streams, strict=True)]
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            chunks = list(pool.map(one, counts, streams))
+    return Bootstrap(
+        fit=fit,
+        n=n,
+        unit=word,
+        units=units,
+        seed=seed,
+        certified=np.concatenate([chunk.certified for chunk in chunks]),
+        disagreed=sum(chunk.disagreed for chunk in chunks),
+        theta=np.concatenate([chunk.theta for chunk in chunks]),
+        alive=np.concatenate([chunk.alive for chunk in chunks]),
+    )
+
+
+def _smooth(fit: Fit) -> newton.Problem:
+    """The fit's problem; absolute deviations with their corner rounded off, far inside the residuals' own spread."""
+    problem = fit.point.problem
+    if not isinstance(problem.objective, AbsoluteDeviation):
+        return problem
+    return replace(problem, objective=problem.objective.smooth(ROUNDED * spread.window(fit.point)))
+
+
+def _weighted(fit: Fit, problem: newton.Problem, weights: Array, starts: int) -> _Chunk:
+    """Refits with runs counted (rows, runs) times, from the fit's own optimum and, for sums, from a global start."""
+    begin = np.repeat(fit.start[None], len(weights), axis=0)
+    side = np.repeat(fit.allowed[None], len(weights), axis=0)
+    warm = newton.solve(problem, begin, weights, alive=side, threads=1)
+    if starts == 1 or not isinstance(problem, newton.SumProblem):
+        return _Chunk(warm.theta, warm.alive, warm.certified, 0)
+    own, _ = newton.screen(problem, weights, starts=1, faces=False)
+    cold = newton.solve(problem, own[:, 0], weights, alive=side, threads=1)
+    lower = cold.certified & (~warm.certified | (cold.value < warm.value))
+    gap = np.abs(cold.value - warm.value) > 1e-6 * np.minimum(cold.value, warm.value) + 1e-20
+    return _Chunk(
+        np.where(lower[:, None], cold.theta, warm.theta),
+        np.where(lower[:, None], cold.alive, warm.alive),
+        warm.certified | cold.certified,
+        int((gap & cold.certified & warm.certified).sum()),
+    )
+
+
+def _redrawn(
+    fit: Fit, problem: newton.Problem, rng: np.random.Generator, count: int, signs: Array | None, leverage: Array
+) -> _Chunk:
+    """Refits to the fitted curve plus its residuals of ln L, with signs (rows, runs) or drawn anew.
+
+    Residuals are stretched to the spread of the noise: each by its own leverage, or all by sqrt(n / (n - p)).
+    """
     point = fit.point
-    theta, alive = np.empty((n, point.problem.form.size)), np.empty((n, point.problem.form.n_terms), bool)
-    certified = np.empty(n, bool)
-    disagreed = 0
-    for start in range(0, n, newton.CHUNK):
-        at = slice(start, min(start + newton.CHUNK, n))
-        weights = counts[at][:, labels]
-        warm = newton.solve(point.problem, np.repeat(fit.start[None], len(weights), axis=0), weights)
-        own, _ = newton.screen(point.problem, weights, faces=False)
-        cold = newton.solve(point.problem, own[:, 0], weights)
-        lower = cold.certified & (~warm.certified | (cold.value < warm.value))
-        gap = np.abs(cold.value - warm.value) > 1e-6 * np.minimum(cold.value, warm.value) + 1e-20
-        disagreed += int((gap & cold.certified & warm.certified).sum())
-        theta[at] = np.where(lower[:, None], cold.theta, warm.theta)
-        alive[at] = np.where(lower[:, None], cold.alive, warm.alive)
-        certified[at] = warm.certified | cold.certified
-    return Bootstrap(fit, n, word, units, seed, certified, disagreed, theta, alive)
+    f, _ = point.curve(point.problem.x)
+    e = point.y - f
+    if signs is not None:
+        y = f + signs * e / np.sqrt(1 - leverage)
+    else:
+        root = np.sqrt(point.weights)  # of equal variance once multiplied by it
+        pool = (root * e)[point.weights > 0]
+        pool = (pool - pool.mean()) * np.sqrt(len(pool) / max(point.dof, 1))
+        y = f + rng.choice(pool, size=(count, fit.n)) / np.where(root > 0, root, 1.0)
+    begin = np.repeat(fit.start[None], count, axis=0)
+    side = np.repeat(fit.allowed[None], count, axis=0)
+    found = newton.solve(problem, begin, point.weights[None], alive=side, y=y, threads=1)
+    return _Chunk(found.theta, found.alive, found.certified, 0)
 
 
-def _units(fit: Fit, unit: str | ArrayLike) -> tuple[str, NDArray[np.int64]]:
-    """The unit's word and the number of each run's unit."""
-    runs = fit.n
-    if isinstance(unit, str):
-        if unit == "run":
-            return unit, np.arange(runs)
-        if unit == "size":
-            if "N" not in fit.data:
-                raise UserError(f"bootstrap: law {fit.law.word} has no size N; pass unit='run' or one label a run")
-            return unit, np.unique(fit.data["N"], return_inverse=True)[1].ravel()
-        close = nearest(unit, ["run", "size"])
-        raise UserError(f"bootstrap: unknown unit {unit!r}{close} (known: run, size, or one label a run)")
-    labels = np.asarray(unit)
-    if labels.shape != (runs,):
-        raise UserError(f"bootstrap: labels have shape {labels.shape}; pass one a run, shape ({runs},)")
-    return "labels", np.unique(labels, return_inverse=True)[1].ravel()
+def _leverage(fit: Fit) -> Array:
+    """(runs,) diagonal of the hat matrix, below 1."""
+    linear = fit.linear
+    found = np.zeros(fit.n)
+    if linear is not None:
+        found[linear.kept] = (linear.design**2).sum(axis=1)
+    return np.minimum(found, 0.99)
+
+
+def _signs(rng: np.random.Generator, units: int, count: int) -> Array:
+    """(rows, units) random factors of mean 0 and variance 1: +-1, or six points where units are few."""
+    signs = rng.integers(0, 2, (count, units)) * 2.0 - 1.0
+    return np.asarray(signs if units >= FEW_SIGNS else signs * rng.choice(WEBB, (count, units)), np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -10,26 +11,44 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw import newton
-from scalelaw.errors import UserError, nearest
-from scalelaw.fitting import report, spread
+from scalelaw.errors import UserError
+from scalelaw.fitting import intervals, quantities, record, report, spread
 from scalelaw.fitting.band import Band
-from scalelaw.fitting.diagnosis import Layout, Status, layout
+from scalelaw.fitting.diagnosis import Status
+from scalelaw.fitting.linear import Linear, linearised
 from scalelaw.fitting.objectives import LeastSquares, Objective
+from scalelaw.fitting.point import Layout, Point, layout, solver_names
 from scalelaw.fitting.resampling import Bootstrap, bootstrap
-from scalelaw.fitting.straightness import t_quantile
+from scalelaw.fitting.units import Unit, widest
+from scalelaw.fitting.warnings import FitWarning
 from scalelaw.laws import Law, build
 
 Array = NDArray[np.float64]
-Basis = Literal["residual variance", "sandwich", "bootstrap", "unknown"]
+Basis = Literal["residual variance", "sandwich", "bootstrap", "density", "unknown"]
+"""What standard errors rest on: the residuals' variance (least squares); the sandwich of a robust objective; where too
+few residuals lie inside delta a bootstrap, or for few runs the density of residuals around 0."""
 
 OWN_REPLICATES = 1000
 """Bootstrap replicates that a fit takes by itself where no formula for its spread is to be believed."""
-ENOUGH_INSIDE = 30, 0.5
-"""A sandwich needs this many residuals and this share of them inside delta: the density of residuals near 0 comes
-from them, and with 16 % inside it made standard errors 1.6 times those of 12,000 bootstrap replicates."""
+ENOUGH_TO_DRAW = 30
+"""Runs from which resamples still determine the parameters."""
+STRONG = 0.95
+"""Parameters trade off when their estimates correlate beyond this, amplitudes taken at the centre of the data."""
 
 
 @dataclass(frozen=True)
+class TradeOff:
+    """Two parameters whose estimates move together, with their correlation."""
+
+    first: str
+    second: str
+    correlation: float
+
+    def __str__(self) -> str:
+        return f"{self.first} and {self.second} ({self.correlation:+.3f})"
+
+
+@dataclass(frozen=True, eq=False)
 class Fit:
     """A fitted law.
 
@@ -37,23 +56,26 @@ class Fit:
         law: the law's class.
         params: name -> estimate, in the units of the data; NaN for the exponent of a dead term.
         status: converged, at_bound, not_identified, dead_term or failed.
-        warnings: sentences; empty when all is well.
-        objective: what was minimised.
+        warnings: each a text with name, sentence and mend; empty when all is well.
+        objective: what was minimised, with its delta where that came from the residuals.
         objective_value: its value at the optimum, a sum over runs.
         space: where residuals are taken: log (of ln L) or linear.
         n: runs.
         points: how the runs were selected (all, best, envelope), None when unsaid.
-        inside: share of residuals inside Huber's delta; 1 for least squares.
-        decrement: predicted further decrease of the objective by a Newton step, as a share of it.
+        inside: share of residuals inside Huber's delta; 1 without a delta, 0 for absolute deviations.
+        decrement: predicted further decrease of the objective by a Newton step, as a share of it; for absolute
+            deviations a bound on all that can be gained nearby.
         agreed, starts: how many of the independent starts reached this optimum.
         unidentified: names of parameters that the data do not determine; they have no standard error.
+        fix, bounds: what was held, in the user's units.
         data: letter -> (runs,) values.
+        weights: (runs,).
     """
 
     law: type[Law]
     params: dict[str, float]
     status: Status
-    warnings: tuple[str, ...]
+    warnings: tuple[FitWarning, ...]
     objective: Objective
     objective_value: float
     space: newton.Space
@@ -64,13 +86,16 @@ class Fit:
     agreed: int
     starts: int
     unidentified: tuple[str, ...]
+    fix: dict[str, float]
+    bounds: dict[str, tuple[float | None, float | None]]
     data: dict[str, Array] = field(repr=False)
-    point: spread.Point = field(repr=False)
+    weights: Array = field(repr=False)
+    point: Point = field(repr=False)
     start: Array = field(repr=False)
 
     @property
     def layout(self) -> Layout:
-        """Per term, the constant first: index in theta, amplitude's name, exponents' names."""
+        """Per term of a sum, the constant first: index in the solver's theta, amplitude's name, exponents' names."""
         return layout(self.law)
 
     @property
@@ -79,126 +104,122 @@ class Fit:
         return build(self.law, self.params)
 
     @property
-    def residuals(self) -> Array:
-        """(runs,) ln prediction - ln L, whatever the space of the fit."""
-        return self.point.curve(self.point.problem.x)[0] - self.point.problem.y
+    def allowed(self) -> newton.Mask:
+        """(terms,) terms that no pin at 0 switches off."""
+        return np.array([self.fix.get(amplitude) != 0 for _, amplitude, _ in self.layout], bool)
 
     @property
+    def residuals(self) -> Array:
+        """(runs,) ln prediction - ln L, whatever the space of the fit."""
+        return np.asarray(self.point.curve(self.point.problem.x)[0] - self.point.y)
+
+    @cached_property
     def basis(self) -> Basis:
-        """What the standard errors rest on."""
+        """What the standard errors rest on: see `Basis`."""
         if self.status == "failed" or self.point.dof < 1:
             return "unknown"
         if isinstance(self.objective, LeastSquares):
             return "residual variance"
-        if self.inside * self.n >= ENOUGH_INSIDE[0] and self.inside >= ENOUGH_INSIDE[1]:
+        if spread.enough_inside(self.point):
             return "sandwich"
-        return "bootstrap" if self.n >= 3 * len(self.law.names()) else "unknown"
+        return "bootstrap" if self.n >= max(ENOUGH_TO_DRAW, 6 * len(self.law.names())) else "density"
 
     @cached_property
-    def covariance(self) -> Array | None:
-        """Covariance (size, size) of natural theta (ln amplitudes and exponents, in the order of `layout`).
-
-        NaN for dead terms; None when it is unknown.
-        """
-        T, _ = self.point.problem.to_natural
-        centred = self._centred_covariance
-        if centred is None:
-            return None
-        known = self.point.free
-        full = np.full(centred.shape, np.nan)
-        living = np.ix_(known, known)
-        full[living] = T[living] @ centred[living] @ T[living].T
-        return full
-
-    @cached_property
-    def _centred_covariance(self) -> Array | None:
+    def linear(self) -> Linear | None:
+        """The fit linearised at its optimum; None where it has no spread."""
         if self.basis == "unknown":
             return None
-        if self.basis == "bootstrap":
-            own = self._own_bootstrap
-            if not own.certified.mean() >= 0.9 or not own.alive[own.certified].all():
-                return None
-            return np.atleast_2d(np.cov(own.theta[own.certified], rowvar=False))
-        return spread.covariance(self.point, robust=self.basis == "sandwich")
+        return linearised(self.point, robust=self.basis == "sandwich")
 
     @cached_property
-    def _own_bootstrap(self) -> Bootstrap:
+    def unit(self) -> Unit:
+        """What standard errors take as independent: runs, or model sizes where these give wider errors."""
+        return widest(self.linear, self.data)
+
+    @cached_property
+    def own_bootstrap(self) -> Bootstrap:
+        """The replicates that a fit takes by itself where its basis is the bootstrap."""
         return self.bootstrap(OWN_REPLICATES)
 
     @cached_property
+    def covariance(self) -> Array | None:
+        """Covariance (size, size) of the working coordinates, in the order of the law's fields: logarithms of the
+        positive parameters, the others as they are.
+
+        NaN for what was not estimated; None when it is unknown.
+        """
+        return intervals.covariance(self)
+
+    @property
+    def trade_offs(self) -> tuple[TradeOff, ...]:
+        """Pairs of parameters whose estimates correlate beyond `STRONG`, the strongest first."""
+        V = None if self.linear is None else self.linear.covariance()
+        if V is None:
+            return ()
+        root = np.sqrt(np.diag(V))
+        names = solver_names(self.law)
+        found = []
+        for i in range(len(names)):
+            for j in range(i):
+                correlation = float(V[i, j] / (root[i] * root[j])) if root[i] * root[j] > 0 else 0.0
+                if abs(correlation) > STRONG:
+                    found.append(TradeOff(names[j], names[i], correlation))
+        return tuple(sorted(found, key=lambda pair: -abs(pair.correlation)))
+
+    @cached_property
     def stderr(self) -> dict[str, float | None]:
-        """Name -> standard error; None where it is unknown, a bound is hit or the parameter is not identified."""
+        """Name -> standard error; None where it is unknown, the parameter was held or it is not identified."""
         result: dict[str, float | None] = dict.fromkeys(self.law.names())
         if self.covariance is None:
             return result
-        root = np.sqrt(np.diag(self.covariance))
-        for at, amplitude, exponents in self.layout:
-            result[amplitude] = float(root[at]) * self.params[amplitude]
-            result.update({name: float(root[j]) for j, name in enumerate(exponents, start=at + 1)})
-        return {
-            name: None if value is None or not np.isfinite(value) or name in self.unidentified else value
-            for name, value in result.items()
-        }
+        for name, variance in zip(result, np.diag(self.covariance), strict=True):
+            if np.isfinite(variance) and name not in self.unidentified:
+                unit = self.params[name] if name in self.law.positive else 1.0
+                result[name] = float(np.sqrt(variance)) * unit
+        return result
 
-    def interval(self, name: str, level: float = 0.95) -> tuple[float | None, float | None]:
-        """Interval of a parameter; None for an end that is open or unknown.
+    def estimate(self, name: str, **at: ArrayLike) -> Any:
+        """A parameter, or what the law derives from its parameters.
 
-        Student t around the estimate (amplitudes on the log scale) for a converged fit. Where a bound is hit or a
-        parameter is not identified, a profile of the objective, whose ends may be open.
+        Args:
+            name: a parameter or one of `law.derived`, as "size_exponent" or "optimal_params".
+            at: its arguments, as C=1e24.
 
         Raises:
-            UserError: for a name that the law does not have.
+            UserError: for a name that the law does not have, or arguments that it does not take.
         """
-        if name not in self.params:
-            known = list(self.params)
-            raise UserError(f"unknown parameter {name!r}{nearest(name, known)} (known: {', '.join(known)})")
-        if not 0 < level < 1:
-            raise UserError(f"interval: level = {level!r} must lie between 0 and 1")
-        if self.basis == "unknown":
-            return None, None
-        if self.status != "converged":
-            if self.basis == "bootstrap":
-                low, high = self._own_bootstrap.interval(name, level)
-                return (None, None) if name in self.unidentified else (low, high)
-            return self._profiles(name, level)
-        se, t = self.stderr[name], t_quantile(level, self.point.dof)
-        if se is None:
-            return None, None
-        value = self.params[name]
-        if name in self.law.exponent_names():
-            return value - t * se, value + t * se
-        with np.errstate(over="ignore"):
-            ratio = float(np.exp(t * se / value))
-        ends = value / ratio, value * ratio
-        return ends[0] if ends[0] > 0 else 0.0, ends[1] if np.isfinite(ends[1]) else None
+        quantities.check(self.law, name, at)
+        found = np.asarray(quantities.value(self.fitted, name, at), dtype=float)
+        return float(found) if found.ndim == 0 else found
 
-    def _profiles(self, name: str, level: float) -> tuple[float | None, float | None]:
-        index, is_amplitude, term = self._where(name)
-        if not self.point.alive[term] and not is_amplitude:
-            return None, None
-        threshold = t_quantile(level, self.point.dof) ** 2 / spread.calibration(self.point)
-        low, high = spread.profile(self.point, index, threshold, self.start)
-        T, shift = self.point.problem.to_natural
-        if not is_amplitude:
-            unit = float(T[index, index])
-            return (None if low is None else low * unit), (None if high is None else high * unit)
-        # ln of an amplitude is profiled at the centre of the data; away from it the exponent moves along with it
-        if index + 1 < len(self.start) and T[index].nonzero()[0].size > 1:
-            return None, None
-        ends = [None if end is None else float(np.exp(end + shift[index])) for end in (low, high)]
-        return (0.0 if ends[0] is None else ends[0]), ends[1]
+    def interval(self, name: str, level: float = 0.95, **at: float) -> tuple[float | None, float | None]:
+        """Interval of a parameter or of a derived quantity; None for an end that is open or unknown.
 
-    def _where(self, name: str) -> tuple[int, bool, int]:
-        """Index in theta, whether it is an amplitude, and the term."""
-        for term, (at, amplitude, exponents) in enumerate(self.layout):
-            if name == amplitude:
-                return at, True, term
-            if name in exponents:
-                return at + 1 + exponents.index(name), False, term
-        raise KeyError(name)
+        Student's t around the estimate for a converged fit (positive quantities on the log scale), with the variance
+        and degrees of freedom of its `unit`. Where a bound is hit or parameters are not identified, a profile of the
+        objective, whose ends may be open.
 
-    def centred(self, variables: dict[str, ArrayLike]) -> tuple[Array, tuple[int, ...]]:
-        """Centred logs (variables, points) of positive values, and their broadcast shape."""
+        Raises:
+            UserError: for a name that the law does not have, or arguments that it does not take.
+        """
+        quantities.check(self.law, name, at)
+        _check_level(level)
+        if self.basis == "unknown" or name in self.fix:
+            return None, None
+        return intervals.interval(self, name, level, at)
+
+    def profiles(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Profile intervals of all parameters on their working scale, infinite where open; kept once computed."""
+        if level not in self._profiles:
+            self._profiles[level] = intervals.all_profiles(self, level)
+        return self._profiles[level]
+
+    @cached_property
+    def _profiles(self) -> dict[float, dict[str, tuple[float, float]]]:
+        return {}
+
+    def centred(self, variables: Mapping[str, ArrayLike]) -> tuple[Array, tuple[int, ...]]:
+        """The solver's logs (rows of x, points) of positive values, and their broadcast shape."""
         missing = [letter for letter in self.law.variables if letter not in variables]
         surplus = [letter for letter in variables if letter not in self.law.variables]
         if missing or surplus:
@@ -210,64 +231,54 @@ class Fit:
         return self.point.problem.logs(np.log(np.stack([array.ravel() for array in arrays]))), arrays[0].shape
 
     def mean(self, x: Array) -> Array:
-        """Predictions (points,) at centred logs (variables, points)."""
+        """Predictions (points,) at the solver's logs (rows of x, points)."""
         return np.exp(self.point.curve(x)[0] + self.point.problem.level)
 
     def predict(self, level: float = 0.95, *, new_run: bool = False, **variables: ArrayLike) -> Band:
         """The curve and its interval: of the mean, or of a single further run with its own noise.
 
-        The delta method in log space for a converged fit; otherwise percentiles of a bootstrap by run, which let bounds
-        and trade-offs show. The ends are None where the spread is unknown.
+        As `interval`, in log space, at every point. The ends are None where the spread is unknown.
         """
-        x, shape = self.centred(variables)
-        mid = self.mean(x)
-        if self.basis == "unknown" or (self._centred_covariance is None and self.status == "converged"):
-            return Band(mid.reshape(shape), None, None, level)
-        t = t_quantile(level, self.point.dof)
-        noise = float(self.residuals @ self.residuals) / self.point.dof if new_run else 0.0
-        low = high = mid
-        if self._centred_covariance is not None:
-            known = self.point.free
-            J = self.point.curve(x)[1][known]
-            V = self._centred_covariance[np.ix_(known, known)]
-            half = t * np.sqrt(np.maximum(np.einsum("ip,ij,jp->p", J, V, J), 0.0) + noise)
-            low, high = mid * np.exp(-half), mid * np.exp(half)
-        if self.status != "converged":
-            if self.n < 3 * len(self.law.names()):
-                return Band(mid.reshape(shape), None, None, level)
-            own = self._own_bootstrap.predict(level, **variables)
-            if own.low is None or own.high is None:
-                return Band(mid.reshape(shape), None, None, level)
-            below = np.hypot(np.log(mid / own.low.ravel()), t * np.sqrt(noise))
-            above = np.hypot(np.log(own.high.ravel() / mid), t * np.sqrt(noise))
-            low, high = np.minimum(low, mid * np.exp(-below)), np.maximum(high, mid * np.exp(above))
-        return Band(mid.reshape(shape), low.reshape(shape), high.reshape(shape), level)
+        _check_level(level)
+        return intervals.predicted(self, level, new_run, variables)
 
-    def bootstrap(self, n: int = 4000, unit: str | ArrayLike = "run", seed: int = 0) -> Bootstrap:
-        """Refits on `n` resamples with replacement, two starts each.
+    def bootstrap(
+        self, n: int = 4000, unit: str | ArrayLike | None = None, seed: int = 0, *, starts: int = 2
+    ) -> Bootstrap:
+        """Refits on `n` resamples with replacement.
 
         Args:
             n: replicates.
-            unit: what is drawn: "run", "size" (all runs of one N together), or one label a run.
+            unit: what is drawn: "run"; "size" (all runs of one N together); "compute" (runs of one budget); a letter of
+                the data; one label a run; or new losses for the same runs: "wild" (residuals with random signs),
+                "wild-size" (one sign a size), "residual" (residuals drawn from all). By default the fit's own `unit`.
             seed: equal seeds give equal bits.
+            starts: 2 also starts a sum of power laws from a global search of each replicate's own, 1 from the fit only.
         """
-        return bootstrap(self, n, unit, seed)
+        return bootstrap(self, n, self.unit.word if unit is None else unit, seed, starts=starts)
 
-    def to_dict(self) -> dict[str, Any]:
-        """What `scalelaw fit --json` prints: plain numbers, None for what is unknown."""
-        return {
-            "law": self.law.word,
-            "params": {name: value if np.isfinite(value) else None for name, value in self.params.items()},
-            "stderr": self.stderr,
-            "interval": {name: list(self.interval(name)) for name in self.params},
-            "objective": self.objective.word,
-            "objective_value": self.objective_value,
-            "space": self.space,
-            "points": self.points,
-            "n": self.n,
-            "status": self.status,
-            "warnings": list(self.warnings),
-        }
+    def to_dict(self, *, data: bool = True) -> dict[str, Any]:
+        """Plain numbers for JSON, None for what is unknown; without `data` it cannot be read back."""
+        return record.to_dict(self, data)
+
+    @staticmethod
+    def from_dict(saved: Mapping[str, Any]) -> Fit:
+        """The fit that `to_dict` wrote.
+
+        Raises:
+            UserError: for a record without data, or one whose numbers its data do not give.
+        """
+        return record.from_dict(saved)
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_dict() == other.to_dict() if isinstance(other, Fit) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         return report.table(self)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise UserError(f"interval: level = {level!r} must lie between 0 and 1")

@@ -1,25 +1,41 @@
-"""fit(law, ...) -> Fit: the search for the optimum from many starts and on the face where the constant is 0."""
+"""fit(law, ...) -> Fit: the search for the optimum from many starts, and on the faces where parameters are 0."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw import newton
 from scalelaw.errors import UserError, nearest
-from scalelaw.fitting import spread
-from scalelaw.fitting.checks import positive_arrays
-from scalelaw.fitting.diagnosis import Diagnosis, Faces, diagnose, layout
-from scalelaw.fitting.objectives import Huber, LeastSquares, Objective
+from scalelaw.fitting.checks import checked_weights, positive_arrays
+from scalelaw.fitting.constraints import Bounds, Constraints, constraints
+from scalelaw.fitting.diagnosis import Seen, diagnose
+from scalelaw.fitting.noise import cautions
+from scalelaw.fitting.objectives import AbsoluteDeviation, Huber, LeastSquares, Objective
+from scalelaw.fitting.point import Point, layout, solver_order
 from scalelaw.fitting.result import Fit
-from scalelaw.laws import Law
+from scalelaw.fitting.setup import in_units, log_units, problem_of
+from scalelaw.laws import Law, Smooth, SumOfPowers
 
 Array = NDArray[np.float64]
 
 ENOUGH_TO_SEARCH = 3000
 """Runs that tell good starts from bad ones; beyond them a search costs time and finds nothing new."""
+STARTS = 7
+"""Starts of a sum of power laws: the law's guess, and the best points of the screened grid."""
+PATIENCE = {True: 30, False: 100}
+"""Steps after which a start is given up while others have ended: of Newton, of Gauss-Newton."""
+LAST = {True: 1000, False: 40}
+"""Steps that the best start may take in the end: in closed form, with second derivatives by differences."""
+WIDE = 4.0
+"""Multiple of the median absolute residual that makes a wide delta."""
+MEET = 1e-5
+"""Starts whose wide objectives differ by less than this share have met."""
+SAME = 1e-6
+"""Two starts agree when their objectives differ by less than this share."""
 
 
 def fit(
@@ -27,6 +43,9 @@ def fit(
     *,
     objective: Objective | None = None,
     space: newton.Space = "log",
+    weights: ArrayLike | None = None,
+    fix: Mapping[str, float] | None = None,
+    bounds: Bounds | None = None,
     points: str | None = None,
     **variables: ArrayLike,
 ) -> Fit:
@@ -34,129 +53,287 @@ def fit(
 
     Args:
         law: a class from `scalelaw.laws`.
-        objective: LeastSquares() by default, or Huber(delta); a sum over runs.
+        objective: LeastSquares() by default; Huber, AbsoluteDeviation or LowerEnvelope: a sum over runs.
         space: residuals of ln L ("log") or of L ("linear", where a delta has the unit of L).
+        weights: (runs,) of the runs in that sum, 1 by default; only their ratios matter for standard errors.
+        fix: parameter -> value to pin it at, in the units of the data.
+        bounds: parameter -> (low, high), None where open.
         points: how the runs were selected, for the record.
         variables: the law's variables and L by their letters, one positive value a run.
 
     Raises:
-        UserError: for anything but positive, finite arrays of one length with at least as many runs as parameters.
+        UserError: for anything but positive, finite arrays of one length with at least as many runs as parameters, and
+            for constraints that the law's form does not allow.
     """
-    data = positive_arrays(law, variables)
+    if not (isinstance(law, type) and issubclass(law, Law)):
+        raise UserError(f"fit: {law!r} is no law; pass a class as scalelaw.laws.PowerLaw, or laws.law('power')")
+    held = constraints(law, fix, bounds)
+    data = positive_arrays(law, variables, held.fix)
     objective = LeastSquares() if objective is None else objective
     if space not in ("log", "linear"):
         close = nearest(str(space), ["log", "linear"])
         raise UserError(f"fit {law.word}: unknown space {space!r}{close} (known: log, linear)")
-    terms = tuple(tuple(law.variables.index(letter) for letter, _ in term.exponents) for term in law.terms)
-    form = newton.Form(law.constant is not None, terms)
-    logs = np.log(np.stack([data[letter] for letter in law.variables]))
-    problem = newton.Problem.of(form, logs, np.log(data["L"]), objective, space)
-    point, start, faces = _search(problem, _guess(law, data, problem))
-    judged = diagnose(law, layout(law), point, faces)
-    return _assemble(law, data, objective, space, points, point, start, faces, judged)
+    w = checked_weights(weights, len(data["L"]), len(law.names()) - len(held.fix))
+    objective = _settled(law, objective, space, data, w, held)
+    problem = problem_of(law, data, w, objective, space, held)
+    found = _search(law, problem, data, w, held)
+    judged = diagnose(found.point, found.seen, held, data)
+    r, _ = found.point.residuals()
+    goal = problem.objective
+    return Fit(
+        law=law,
+        params=_params(found.point, held),
+        status=judged.status,
+        warnings=(*judged.warnings, *(() if judged.status == "failed" else cautions(found.point, data))),
+        objective=objective,
+        objective_value=found.point.value * problem.value_unit,
+        space=space,
+        n=len(data["L"]),
+        points=points,
+        inside=_inside(goal, r),
+        decrement=found.seen.decrement,
+        agreed=found.seen.agreed,
+        starts=found.seen.starts,
+        unidentified=judged.unidentified,
+        fix=held.fix,
+        bounds=held.bounds,
+        data=data,
+        weights=w,
+        point=found.point,
+        start=found.start,
+    )
 
 
-def _guess(law: type[Law], data: dict[str, Array], problem: newton.Problem) -> Array:
-    """The law's own guess in centred coordinates."""
-    guess = law.guess(**data).params
-    natural = np.zeros(problem.form.size)
-    for at, amplitude, exponents in layout(law):
-        natural[at] = np.log(max(guess[amplitude], 1e-300))
-        natural[at + 1 : at + 1 + len(exponents)] = [guess[name] for name in exponents]
-    return problem.from_natural(natural)
+def _settled(
+    law: type[Law], objective: Objective, space: newton.Space, data: dict[str, Array], w: Array, held: Constraints
+) -> Objective:
+    """The objective with its delta, from the residuals of least absolute deviations where it is a multiple of them."""
+    if not isinstance(objective, Huber) or objective.delta is not None:
+        return objective
+    problem = problem_of(law, data, w, AbsoluteDeviation(), space, held)
+    r, _ = _search(law, problem, data, w, held).point.residuals()
+    unit = float(np.exp(problem.level)) if space == "linear" else 1.0
+    return objective.settled(r[w > 0] * unit)
 
 
-def _search(problem: newton.Problem, guess: Array) -> tuple[spread.Point, Array, Faces]:
-    """Newton from the law's guess and from the screened grid; with a constant, also on the face where it is 0.
+def _inside(goal: newton.Objective, r: Array) -> float:
+    """Share of residuals inside delta: 1 where there is no delta, 0 for absolute deviations, whose delta is 0."""
+    if isinstance(goal, Huber):
+        return float((np.abs(r) <= goal.width).mean())
+    return 0.0 if isinstance(goal, AbsoluteDeviation) else 1.0
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The optimum, a finite start near it (for replicates and profiles), and what else the search saw."""
+
+    point: Point
+    start: Array
+    seen: Seen
+
+
+def _search(law: type[Law], problem: newton.Problem, data: dict[str, Array], w: Array, held: Constraints) -> _Found:
+    """The best of many starts.
 
     Many runs are thinned to a fixed sample for the search; all of them then take the last steps from what it found.
     """
-    runs = problem.x.shape[1]
-    sample = (
-        np.arange(runs) if runs <= ENOUGH_TO_SEARCH else np.random.default_rng(0).permutation(runs)[:ENOUGH_TO_SEARCH]
-    )
-    thin = replace(problem, x=problem.x[:, sample], y=problem.y[sample])
-    weights = np.ones((1, len(sample)))
-    screened, _ = newton.screen(thin, weights)
-    starts = np.concatenate([guess[None], screened[0]])
-    rows = len(starts)
-    whole = np.ones((rows, problem.form.n_terms), bool)
-    face = whole.copy()
-    face[:, 0] = False
-    sides = (whole, face) if problem.form.constant else (whole,)
-    found, agreed = [], []
-    for alive in sides:
-        solved = newton.solve(thin, starts, weights, alive=alive)
-        value = np.where(solved.certified, solved.value, np.inf)
-        if not solved.certified.any():  # an uncertified row counts only where no row is certified
-            value = np.where(np.isfinite(solved.value), solved.value, np.inf)
-        best = _lowest(value, solved.decrement)
-        near = np.abs(solved.value - value[best]) <= 1e-6 * value[best] + 1e-20
-        agreed.append(int((near & solved.certified).sum()))
-        at = slice(best, best + 1)
-        if len(sample) < runs:
-            solved = newton.solve(problem, solved.theta[at], np.ones((1, runs)), alive=solved.alive[at])
-            at = slice(0, 1)
-        found.append(newton.Solution(*(values[at] for values in vars(solved).values())))
+    if problem.runs <= ENOUGH_TO_SEARCH:
+        sample = np.arange(problem.runs)
+    else:
+        sample = np.sort(np.random.default_rng(0).permutation(problem.runs)[:ENOUGH_TO_SEARCH])
+    thin = replace(problem, x=problem.x[:, sample], y=problem.y[:, sample])
+    few = {letter: values[sample] for letter, values in data.items()}
+    if isinstance(problem, newton.SumProblem):
+        assert isinstance(thin, newton.SumProblem)
+        return _search_sum(law, problem, thin, few, w, w[sample], held)
+    assert isinstance(problem, newton.SmoothProblem)
+    return _search_smooth(law, problem, thin, few, w, w[sample])
+
+
+def _search_sum(
+    law: type[Law],
+    problem: newton.SumProblem,
+    thin: newton.SumProblem,
+    few: dict[str, Array],
+    w: Array,
+    few_w: Array,
+    held: Constraints,
+) -> _Found:
+    """Newton from the law's guess and from the screened grid; with a constant, also on the face where it is 0."""
+    screened, real = newton.screen(thin, few_w[None], starts=STARTS - 1, faces=False)
+    if not real.all():  # few points of the grid allow every term: those with one at 0 are starts too
+        screened, _ = newton.screen(thin, few_w[None], starts=STARTS - 1)
+    starts = np.concatenate([_guess(law, few, thin)[None], screened[0]])
+    living = np.array([amplitude not in held.zero for _, amplitude, _ in layout(law)])
+    sides = [living]
+    if problem.form.constant and living[0] and not held.bounded(layout(law)[0][1]):
+        sides.append(living & (np.arange(len(living)) > 0))
+    best = _best(law, problem, thin, starts, sides, w, few_w)
     chosen = 0
-    if len(found) == 2:
-        floor = 1e-12 * abs(found[1].value[0]) + 1e-22 * runs
-        usable = found[1].certified[0] or not found[0].certified[0]
-        chosen = int(usable and (found[1].value[0] <= found[0].value[0] + floor or not found[0].certified[0]))
-    points = [spread.Point(problem, one.theta[0], one.alive[0], float(one.value[0])) for one in found]
+    if len(best) == 2:
+        inner, face = best[0].solution, best[1].solution
+        floor = 1e-12 * abs(face.value[0]) + 1e-22 * problem.runs
+        chosen = int(face.value[0] <= inner.value[0] + floor or not np.isfinite(inner.value[0]))
+    points = [Point(law, problem, one.solution.theta[0], one.solution.alive[0], float(one.solution.value[0]), w)
+              for one in best]  # fmt: skip
     start = points[chosen].theta.copy()
     for k, (index, _) in enumerate(problem.form.blocks):
         if not points[chosen].alive[k]:  # a dead term starts a hundredth of the smallest loss when it is tried again
             start[index] = problem.y.min() + np.log(1e-2)
-    best_row = found[chosen]
     without = points[1] if len(points) == 2 else None
-    faces = Faces(bool(best_row.certified[0]), float(best_row.decrement[0]), agreed[chosen], rows, without)
-    return points[chosen], start, faces
+    return _Found(points[chosen], start, best[chosen].seen(without))
 
 
-def _lowest(value: Array, decrement: Array) -> int:
-    """The row of lowest value; of those equal to rounding, the most nearly stationary."""
-    return int(np.argmin(np.where(value <= value.min() * (1 + 1e-12), decrement, np.inf)))
+def _guess(law: type[Law], data: dict[str, Array], problem: newton.SumProblem) -> Array:
+    """The law's own guess in centred coordinates."""
+    natural = np.empty(problem.size)
+    natural[solver_order(law)] = np.maximum(law.encode(law.guess(**data).params), -690.0)
+    return problem.from_natural(natural)
 
 
-def _assemble(
+def _search_smooth(
+    law: type[Law], problem: newton.SmoothProblem, thin: newton.Problem, few: dict[str, Array], w: Array, few_w: Array
+) -> _Found:
+    """Gauss-Newton from the law's own starts, then exact Newton from the best end."""
+    assert issubclass(law, Smooth)
+    logs = np.log(np.stack([few[letter] for letter in law.variables]))
+    units = log_units(law, logs, np.log(few["L"]), few_w)
+    starts = law.starts(**in_units(law, few, units))
+    gap = {letter: units[letter] - problem.log_units[letter] for letter in units}
+    starts = law.unscaled(starts, gap)
+    nothing = np.ones(0, bool)
+    (best,) = _best(law, problem, thin, starts, [nothing], w, few_w)
+    theta = best.solution.theta[0]
+    without = None
+    for j, name in enumerate(law.names()):  # the face where a parameter is 0, for the trade-off with it
+        if name in law.vanishing and problem.lower[j] < theta[j]:
+            at_zero, free = theta[None].copy(), np.ones((1, problem.size), bool)
+            at_zero[0, j], free[0, j] = problem.lower[j], False
+            one = newton.solve(problem, at_zero, w[None], free=free)
+            face = Point(law, problem, one.theta[0], nothing, float(one.value[0]), w)
+            if without is None or face.value < without.value:
+                without = face
+    point = Point(law, problem, theta, nothing, float(best.solution.value[0]), w)
+    return _Found(point, theta.copy(), best.seen(without))
+
+
+@dataclass(frozen=True)
+class _Best:
+    solution: newton.Solution
+    agreed: int
+    starts: int
+
+    def seen(self, without: Point | None) -> Seen:
+        s = self.solution
+        return Seen(bool(s.certified[0]), float(s.decrement[0]), self.agreed, self.starts, without)
+
+
+def _best(
     law: type[Law],
-    data: dict[str, Array],
-    objective: Objective,
-    space: newton.Space,
-    points: str | None,
-    point: spread.Point,
-    start: Array,
-    faces: Faces,
-    judged: Diagnosis,
-) -> Fit:
-    T, shift = point.problem.to_natural
-    natural = T @ point.theta + shift
-    with np.errstate(over="ignore"):  # an amplitude at a far origin may exceed floating point: it is then infinite
-        amplitudes = np.exp(natural)
-    params: dict[str, float] = {}
-    for term, (at, amplitude, exponents) in enumerate(layout(law)):
-        living = bool(point.alive[term])
-        params[amplitude] = float(amplitudes[at]) if living else 0.0
-        params.update({n: float(natural[j]) if living else float("nan") for j, n in enumerate(exponents, start=at + 1)})
-    r, _ = point.residuals()
-    delta = point.problem.objective.delta if isinstance(point.problem.objective, Huber) else np.inf
-    return Fit(
-        law=law,
-        params={name: params[name] for name in law.names()},
-        status=judged.status,
-        warnings=judged.warnings,
-        objective=objective,
-        objective_value=point.value * point.problem.value_unit,
-        space=space,
-        n=len(data["L"]),
-        points=points,
-        inside=float((np.abs(r) <= delta).mean()),
-        decrement=faces.decrement,
-        agreed=faces.agreed,
-        starts=faces.starts,
-        unidentified=judged.unidentified,
-        data=data,
-        point=point,
-        start=start,
+    problem: newton.Problem,
+    thin: newton.Problem,
+    starts: Array,
+    sides: list[newton.Mask],
+    w: Array,
+    few_w: Array,
+) -> list[_Best]:
+    """For each side (which terms may live) the lowest certified end over the starts, taken on to all runs."""
+    counts = [len(starts), *[(len(starts) + 1) // 2] * (len(sides) - 1)]  # a face has a parameter less to find
+    alive = np.repeat(np.stack(sides), counts, axis=0)
+    ends = _ends(thin, np.concatenate([starts[:count] for count in counts]), alive, few_w)
+    found = []
+    for count, last in zip(counts, np.cumsum(counts).tolist(), strict=True):
+        solved = ends.take(slice(last - count, last))
+        value = np.where(solved.certified, solved.value, np.inf)
+        if not solved.certified.any():  # an uncertified row counts only where no row is certified
+            value = np.where(np.isfinite(solved.value), solved.value, np.inf)
+        # of rows that are equal to rounding, the most nearly stationary
+        best = int(np.argmin(np.where(value <= value.min() * (1 + 1e-12), solved.decrement, np.inf)))
+        near = np.abs(solved.value - value[best]) <= SAME * value[best] + 1e-20
+        agreed = int((near & solved.certified).sum())
+        one = solved.take(slice(best, best + 1))
+        if thin.runs < problem.runs or not issubclass(law, SumOfPowers) or not one.certified[0]:
+            most = LAST[issubclass(law, SumOfPowers)]
+            one = newton.solve(problem, one.theta, w[None], alive=one.alive, exact=True, most=most)
+        found.append(_Best(one, agreed, count))
+    return found
+
+
+def _ends(thin: newton.Problem, starts: Array, alive: newton.Mask, w: Array) -> newton.Solution:
+    """Where the starts end.
+
+    A delta that is small beside the residuals makes long paths: the starts then first go down a wider objective, and
+    starts that meet there go on as one.
+    """
+    if isinstance(thin, newton.SumProblem):
+        starts = newton.approach(thin, starts, w[None], alive)
+    wide = _widened(thin, starts, alive)
+    patience, meeting = PATIENCE[alive.shape[1] > 0], None if wide is None else MEET**2
+    first = newton.solve(wide or thin, starts, w[None], alive=alive, most=patience, tolerance=meeting)
+    if wide is None:
+        return first if first.certified.any() else newton.solve(thin, starts, w[None], alive=alive)
+    leader, leads = _leaders(first, alive)
+    second = newton.solve(thin, first.theta[leads], w[None], alive=alive[leads])
+    ended = leader >= 0
+    followers = second.take(np.maximum(leader, 0))
+    return replace(
+        followers,
+        value=np.where(ended, followers.value, np.inf),
+        decrement=np.where(ended, followers.decrement, np.inf),
+        certified=followers.certified & ended,
     )
+
+
+def _widened(thin: newton.Problem, starts: Array, alive: newton.Mask) -> newton.Problem | None:
+    """The problem with a delta of the size of the residuals of the better starts; None where it has that already."""
+    goal = thin.objective
+    if not isinstance(goal, Huber | AbsoluteDeviation):
+        return None
+    with np.errstate(all="ignore"):
+        f = thin.curve(np.clip(starts, thin.lower, thin.upper), alive).f
+        r, _ = thin.residuals(f, thin.y)
+        size = np.median(np.abs(r), axis=1)
+    if not np.isfinite(size).any():
+        return None
+    width = WIDE * float(np.nanmin(np.where(np.isfinite(size), size, np.nan)))
+    if width <= 0 or (isinstance(goal, Huber) and goal.width >= width / 3):
+        return None
+    return replace(thin, objective=Huber(width))
+
+
+def _leaders(first: newton.Solution, alive: newton.Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each row the place of its leader in `leads`, the first rows of each end that was reached.
+
+    Rows of one side whose objectives agree to rounding have met. Rows without an end, -1, are left behind where their
+    side has any.
+    """
+    leads: list[int] = []
+    leader = np.full(len(first.value), -1, np.int64)
+    for row in np.lexsort((first.value, ~first.certified)):
+        mine = [place for place, other in enumerate(leads) if (alive[row] == alive[other]).all()]
+        if mine and not first.certified[row]:
+            continue
+        met = [p for p in mine if abs(first.value[row] / first.value[leads[p]] - 1) <= MEET]
+        leader[row] = met[0] if met else len(leads)
+        if not met:
+            leads.append(int(row))
+    return leader, np.array(leads)
+
+
+def _params(point: Point, held: Constraints) -> dict[str, float]:
+    """name -> estimate in the user's units; 0 for what vanished, NaN for the exponent of a dead term."""
+    law = point.law
+    order = solver_order(law)
+    living, low = point.living[order], point.at_low[order]
+    params: dict[str, float] = {}
+    for j, name in enumerate(law.names()):
+        if name in held.fix:
+            params[name] = held.fix[name]
+        elif not living[j]:
+            params[name] = 0.0 if name in law.positive else float("nan")
+        elif low[j] and issubclass(law, Smooth) and name in law.vanishing and name not in held.bounds:
+            params[name] = 0.0
+        else:
+            with np.errstate(over="ignore"):  # an amplitude at a far origin may exceed floating point: then infinite
+                params[name] = float(np.exp(point.natural[j]) if name in law.positive else point.natural[j])
+    return params

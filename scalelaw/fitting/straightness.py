@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from scalelaw.fitting.checks import positive_arrays
 from scalelaw.laws import PowerLaw
@@ -13,8 +14,6 @@ from scalelaw.laws import PowerLaw
 
 def t_quantile(level: float, dof: float) -> float:
     """Two-sided quantile of Student's t: half the width, in standard errors, of an interval at `level`."""
-    from scipy.special import stdtrit
-
     return float(stdtrit(dof, 0.5 + level / 2))
 
 

@@ -69,8 +69,9 @@ UNREPEATABLE = ("train_seconds", "started_at", "hardware", "commit", "attempts",
                 "utilisation", "sweep")  # fmt: skip
 """Columns in which identical runs may differ: what is measured, where and when, and what derives from it."""
 
-LETTERS = {"C": "train_flop", "N": "params", "D": "images_seen", "loss": "val_loss"}
-"""The field's names for columns of a foreign table: training FLOP, parameters, images or tokens seen, loss."""
+LETTERS = {"C": "train_flop", "N": "params", "D": "images_seen", "U": "unique_images", "loss": "val_loss"}
+"""The field's names for columns of a foreign table: training FLOP, parameters, images or tokens seen, different images
+or tokens among them, loss."""
 
 
 def python_type(name: str) -> type:

@@ -18,7 +18,7 @@ from scalelaw.runs import arrow, checks, files, folder
 from scalelaw.runs.schema import COLUMNS, LETTERS
 
 Points = Literal["all", "best", "envelope"]
-Letter = Literal["C", "N", "D", "L"]
+Letter = Literal["C", "N", "D", "U", "L"]
 
 EQUAL_COMPUTE = 0.02
 """Relative difference up to which two runs count as equally expensive."""
@@ -32,6 +32,7 @@ _MEANINGS: dict[Letter, tuple[str, ...]] = {
     "C": ("core_hours", "train_flop"),
     "N": ("macs_per_image", "params"),
     "D": ("images_seen",),
+    "U": ("unique_images",),
     "L": ("val_loss",),
 }
 
@@ -69,7 +70,7 @@ class RunTable:
         Args:
             path: the folder or file.
             columns: known name -> the table's own name, as {"N": "Model Size"}. Known names are the columns of a run
-                and C (training FLOP), N (parameters), D (images or tokens seen), loss.
+                and C (training FLOP), N (parameters), D (images or tokens seen), U (different ones among them), loss.
 
         Raises:
             UserError: when there is nothing to read there, naming the path and the mend.
@@ -124,7 +125,8 @@ class RunTable:
     def variable(self, letter: Letter) -> tuple[npt.NDArray[np.float64], str]:
         """The values of a law's variable, shape (runs,), and the column they come from.
 
-        C is core_hours, else train_flop; N is macs_per_image, else params; D is images_seen; L is val_loss.
+        C is core_hours, else train_flop; N is macs_per_image, else params; D is images_seen; U is unique_images; L is
+        val_loss.
         """
         names = _MEANINGS[letter]
         there = [name for name in names if self.has(name)] or [name for name in names if name in self.frame]

@@ -1,0 +1,66 @@
+"""What every reading command does with its table: columns by name, selection of points, JSON."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import UseAppendAction, arg
+
+if TYPE_CHECKING:
+    from scalelaw.runs import RunTable
+
+Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
+Column = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(metavar="OURS=THEIRS", help="A column by its name in the table, as N='Model Size'; repeatable."),
+]
+Points = Literal["envelope", "best", "all"]
+
+
+def column_map(column: tuple[str, ...]) -> dict[str, str]:
+    """Our name -> theirs, of the `--column` flags."""
+    from scalelaw.errors import UserError
+
+    columns: dict[str, str] = {}
+    for pair in column:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise UserError(f"--column {pair}: must be OURS=THEIRS, as N='Model Size'")
+        if ours in columns:
+            raise UserError(f"--column {ours}: given twice")
+        columns[ours] = theirs
+    return columns
+
+
+def load(path: Path, columns: Mapping[str, str]) -> RunTable:
+    """The table, with its problems said on standard error."""
+    from scalelaw.errors import UserError
+    from scalelaw.runs import RunTable
+
+    runs = RunTable.load(path, columns)
+    for problem in runs.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if not len(runs):
+        raise UserError(f"{path}: holds no rows yet; run its sweep first")
+    return runs
+
+
+def select(runs: RunTable, points: Points | None, variables: tuple[str, ...]) -> RunTable:
+    """The finished runs that `points` names; by default what suits the law's variables."""
+    if points is None and not runs.is_results:
+        points = "all"
+    elif points is None:
+        points = "envelope" if variables == ("C",) else "best"
+    chosen = runs.finished()
+    if points != "all" and chosen.has("peak_lr"):
+        chosen = chosen.best_over("peak_lr")
+    return chosen.envelope() if points == "envelope" else chosen
+
+
+def print_json(answer: dict[str, Any]) -> None:
+    """One object and nothing else."""
+    print(json_module.dumps(answer, allow_nan=False))
