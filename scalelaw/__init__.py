@@ -17,6 +17,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from scalelaw import laws as laws
+    from scalelaw.backtest import choose as choose
+    from scalelaw.backtest import extrapolate as extrapolate
+    from scalelaw.backtest import hold_out_largest as hold_out_largest
     from scalelaw.compute import Budget as Budget
     from scalelaw.errors import UserError as UserError
     from scalelaw.fitting import AbsoluteDeviation as AbsoluteDeviation
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "laws": "laws",
+    "choose": "backtest",
+    "extrapolate": "backtest",
+    "hold_out_largest": "backtest",
     "Budget": "compute",
     "UserError": "errors",
     "AbsoluteDeviation": "fitting",

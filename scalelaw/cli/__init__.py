@@ -44,13 +44,15 @@ def main(argv: list[str] | None = None) -> None:
 def _run(argv: list[str]) -> int:
     import tyro
 
-    from scalelaw.cli import catalogue, fits, readings, sweeps
+    from scalelaw.cli import backtests, catalogue, fits, readings, sweeps
 
     commands: dict[str, Callable[..., Any]] = {
         "sweep": sweeps.sweep,
         "run": sweeps.run,
         "status": sweeps.status,
         "fit": fits.fit,
+        "choose": backtests.choose,
+        "extrapolate": backtests.extrapolate,
         "frontier": readings.frontier,
         "predict": readings.predict,
         "figures": readings.figures,

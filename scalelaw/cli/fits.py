@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from tyro.conf import Positional, UseAppendAction, arg
 
 from scalelaw.cli.tables import Column, Json, Points, column_map, load, print_json, select
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from scalelaw.fitting import Fit, Objective
@@ -86,15 +87,15 @@ def fit(
     from scalelaw import fitting
     from scalelaw.fitting.report import interval, number
 
-    kind = _law(law)
+    kind = law_of(law)
     names = column_map(column)
     own = {letter: names.pop(letter, letter) for letter in kind.variables if letter not in "CNDU"}
     held, ranges = _fix(fix), _bounds(bound)
-    goal = _objective(objective, delta, tau)
+    goal = objective_of(objective, delta, tau)
     wanted = [_quantity(one) for one in quantity]
     runs = load(results, names)
     chosen = select(runs, points, kind.variables)
-    columns = {letter: _variable(chosen, letter, own) for letter in (*kind.variables, "L")}
+    columns = {letter: variable(chosen, letter, own) for letter in (*kind.variables, "L")}
     given: dict[str, Any] = {letter: value for letter, (value, _) in columns.items()}
     w = None if weights is None else chosen.column(weights)
     found = fitting.fit(
@@ -106,6 +107,7 @@ def fit(
             {
                 **found.to_dict(data=False),
                 "columns": {letter: name for letter, (_, name) in columns.items()},
+                "notes": list(chosen.notes),
                 **({"quantities": more} if more else {}),
                 **({"units": found.spreads().to_dict()} if units else {}),
             }
@@ -123,26 +125,29 @@ def fit(
     return 0
 
 
-def _law(word: str) -> type[Law]:
+def law_of(word: str) -> type[Law]:
+    """A law by its word or its equation."""
     from scalelaw import laws
 
     return laws.sum_of_powers(word) if "=" in word else laws.law(word)
 
 
-def _variable(runs: RunTable, letter: str, own: dict[str, str]) -> tuple[NDArray[np.float64], str]:
+def variable(runs: RunTable, letter: str, own: dict[str, str]) -> tuple[NDArray[np.float64], str]:
     """The values of a law's variable and the column they come from."""
     from scalelaw.errors import UserError
 
     if letter not in own:
         return runs.variable(letter)  # type: ignore[arg-type]
     name = own[letter]
+    values = runs.column(name)
     try:
-        return runs.column(name).astype(np.float64), name
+        return values.astype(float), name
     except (TypeError, ValueError) as error:
         raise UserError(f"{runs.source}: column {name!r} holds something that is no number; mend it") from error
 
 
-def _objective(word: str, delta: str | None, tau: float | None) -> Objective:
+def objective_of(word: str, delta: str | None, tau: float | None) -> Objective:
+    """What `--objective`, `--delta` and `--tau` name."""
     from scalelaw import fitting
     from scalelaw.errors import UserError
 
@@ -218,4 +223,4 @@ def _answer(found: Fit, name: str, at: dict[str, float]) -> dict[str, Any]:
     value = found.estimate(name, **at)
     low, high = found.interval(name, **at)
     label = ", ".join([name, *(f"{key} = {given:g}" for key, given in at.items())])
-    return {"name": label, "value": value if np.isfinite(value) else None, "low": low, "high": high}
+    return {"name": label, "value": value if math.isfinite(value) else None, "low": low, "high": high}

@@ -58,7 +58,20 @@ def select(runs: RunTable, points: Points | None, variables: tuple[str, ...]) ->
     chosen = runs.finished()
     if points != "all" and chosen.has("peak_lr"):
         chosen = chosen.best_over("peak_lr")
-    return chosen.envelope() if points == "envelope" else chosen
+    chosen = chosen.envelope() if points == "envelope" else chosen
+    return _noted(chosen)
+
+
+def _noted(runs: RunTable) -> RunTable:
+    """With a note where core-hours were measured in some runs and estimated in others."""
+    if not (runs.has("core_hours") and runs.has("core_hours_basis")):
+        return runs
+    counts = runs.frame["core_hours_basis"].value_counts()
+    if len(counts) < 2:
+        return runs
+    first, *others = [f"{basis} in {count}" for basis, count in counts.items()]
+    note = f"core_hours are {first} runs and {' and '.join(others)}"
+    return runs.where([True] * len(runs), note)
 
 
 def print_json(answer: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from scalelaw import newton
 from scalelaw.fitting import quantities, spread
 from scalelaw.fitting.band import Band
 from scalelaw.fitting.linear import linearised
-from scalelaw.fitting.point import Point, solver_names, solver_order
+from scalelaw.fitting.point import Point, solver_order
 from scalelaw.fitting.profile import Quantities, Rows, profile
 from scalelaw.laws import Law
 
@@ -69,17 +69,13 @@ class Several:
 
     def _values(self, theta: NDArray[Any], alive: newton.Mask, which: Rows) -> NDArray[Any]:
         law = self.point.law
-        natural = self.point.problem.natural(theta)
-        if isinstance(self.point.problem, newton.SumProblem):
-            for k, (at, variables) in enumerate(self.point.problem.form.blocks):
-                natural[~alive[:, k], at] = -np.inf
-                natural[~alive[:, k], at + 1 : at + 1 + len(variables)] = np.nan
-        made = law.decode(natural[:, solver_order(law)])
+        natural = self.point.natural_of(theta, alive)
+        made = law.decode(natural)
         found = np.empty(len(theta), natural.dtype)
         for k, name in enumerate(self.names):
             mine = which == k
             if name in law.positive:  # its logarithm is the working coordinate itself
-                found[mine] = natural[mine, solver_names(law).index(name)]
+                found[mine] = natural[mine, law.names().index(name)]
             else:
                 with np.errstate(all="ignore"):
                     value = np.broadcast_to(quantities.value(made, name, self.at), len(theta))[mine]

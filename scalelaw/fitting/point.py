@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw import newton
-from scalelaw.laws import Law, SumOfPowers
+from scalelaw.laws import Law, Smooth, SumOfPowers
 
 Array = NDArray[np.float64]
 Layout = tuple[tuple[int, str, tuple[str, ...]], ...]
@@ -127,3 +127,18 @@ class Point:
     def natural_jacobian(self) -> Array:
         """(size, size) derivative of `natural`, in the order of the law's fields, by the solver's theta."""
         return np.asarray(self.problem.natural_jacobian(self.theta)[solver_order(self.law)])
+
+    def natural_of(self, theta: Array, alive: newton.Mask) -> Array:
+        """(rows, size) the same of other rows of theta (rows, size) with terms (rows, terms) alive.
+
+        The logarithm of what vanished is -inf, the exponent of a dead term NaN.
+        """
+        found = self.problem.natural(theta)
+        for k, (at, _, exponents) in enumerate(layout(self.law)):
+            found[~alive[:, k], at] = -np.inf
+            found[~alive[:, k], at + 1 : at + 1 + len(exponents)] = np.nan
+        if issubclass(self.law, Smooth):
+            for j, name in enumerate(self.law.names()):
+                if name in self.law.vanishing:
+                    found[theta[:, j].real <= self.problem.lower[j], j] = -np.inf
+        return np.asarray(found[:, solver_order(self.law)])

@@ -16,9 +16,7 @@ from scalelaw.errors import UserError
 from scalelaw.fitting import quantities, spread
 from scalelaw.fitting.band import Band
 from scalelaw.fitting.objectives import AbsoluteDeviation
-from scalelaw.fitting.point import layout, solver_order
 from scalelaw.fitting.units import labels_of
-from scalelaw.laws import Smooth
 
 if TYPE_CHECKING:
     from scalelaw.fitting.result import Fit
@@ -68,27 +66,12 @@ class Bootstrap:
     @cached_property
     def params(self) -> dict[str, Array]:
         """Name -> (certified replicates,) values; the exponents of a dead term are NaN."""
-        law, natural = self.fit.law, self.natural
-        with np.errstate(over="ignore"):
-            return {n: np.exp(natural[:, j]) if n in law.positive else natural[:, j] for j, n in enumerate(law.names())}
+        return self.fit.named(self.theta[self.certified], self.alive[self.certified])
 
     @cached_property
     def natural(self) -> Array:
-        """(certified replicates, size) working coordinates in the user's units, in the order of the law's fields.
-
-        The logarithm of an amplitude that vanished is -inf, the exponent of a dead term NaN.
-        """
-        point, law = self.fit.point, self.fit.law
-        theta, alive = self.theta[self.certified], self.alive[self.certified]
-        found = point.problem.natural(theta)
-        for k, (at, _, exponents) in enumerate(layout(law)):
-            found[~alive[:, k], at] = -np.inf
-            found[~alive[:, k], at + 1 : at + 1 + len(exponents)] = np.nan
-        if issubclass(law, Smooth):
-            for j, name in enumerate(law.names()):
-                if name in law.vanishing:
-                    found[theta[:, j] <= point.problem.lower[j], j] = -np.inf
-        return found[:, solver_order(law)]
+        """(certified replicates, size) working coordinates in the user's units, in the order of the law's fields."""
+        return self.fit.point.natural_of(self.theta[self.certified], self.alive[self.certified])
 
     @property
     def usable(self) -> bool:

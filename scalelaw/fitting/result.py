@@ -16,9 +16,11 @@ from scalelaw.fitting import intervals, quantities, record, report, spread
 from scalelaw.fitting.band import Band
 from scalelaw.fitting.diagnosis import Status
 from scalelaw.fitting.linear import Linear, linearised
+from scalelaw.fitting.noise import Noise, noise
 from scalelaw.fitting.objectives import LeastSquares, Objective
 from scalelaw.fitting.point import Layout, Point, layout, solver_names
 from scalelaw.fitting.resampling import Bootstrap, bootstrap
+from scalelaw.fitting.side_by_side import Spreads, spreads
 from scalelaw.fitting.units import Unit, widest
 from scalelaw.fitting.warnings import FitWarning
 from scalelaw.laws import Law, build
@@ -256,6 +258,21 @@ class Fit:
             starts: 2 also starts a sum of power laws from a global search of each replicate's own, 1 from the fit only.
         """
         return bootstrap(self, n, self.unit.word if unit is None else unit, seed, starts=starts)
+
+    def spreads(self, n: int = 4000, seed: int = 0) -> Spreads:
+        """Standard errors under each resampling unit, for they may differ several times."""
+        return spreads(self, n, seed)
+
+    def noise(self, level: float = 0.95) -> Noise | None:
+        """Noise of single runs and lack of fit, from runs that are equal in every variable; None without such runs."""
+        _check_level(level)
+        return noise(self.point, self.data, level)
+
+    def named(self, theta: Array, alive: newton.Mask) -> dict[str, Array]:
+        """Name -> (rows,) parameters in the user's units of rows of the solver's theta and living terms."""
+        natural, law = self.point.natural_of(theta, alive), self.law
+        with np.errstate(over="ignore"):
+            return {n: np.exp(natural[:, j]) if n in law.positive else natural[:, j] for j, n in enumerate(law.names())}
 
     def to_dict(self, *, data: bool = True) -> dict[str, Any]:
         """Plain numbers for JSON, None for what is unknown; without `data` it cannot be read back."""

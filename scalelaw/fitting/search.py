@@ -201,6 +201,8 @@ def _search_smooth(
     starts = law.starts(**in_units(law, few, units))
     gap = {letter: units[letter] - problem.log_units[letter] for letter in units}
     starts = law.unscaled(starts, gap)
+    if problem.eased:
+        starts = law.to_search(starts)
     nothing = np.ones(0, bool)
     (best,) = _best(law, problem, thin, starts, [nothing], w, few_w)
     theta = best.solution.theta[0]
@@ -308,12 +310,13 @@ def _leaders(first: newton.Solution, alive: newton.Mask) -> tuple[NDArray[np.int
     side has any.
     """
     leads: list[int] = []
+    exact = 1e-20  # below this an objective is rounding
     leader = np.full(len(first.value), -1, np.int64)
     for row in np.lexsort((first.value, ~first.certified)):
         mine = [place for place, other in enumerate(leads) if (alive[row] == alive[other]).all()]
         if mine and not first.certified[row]:
             continue
-        met = [p for p in mine if abs(first.value[row] / first.value[leads[p]] - 1) <= MEET]
+        met = [p for p in mine if abs(first.value[row] - first.value[leads[p]]) <= MEET * first.value[leads[p]] + exact]
         leader[row] = met[0] if met else len(leads)
         if not met:
             leads.append(int(row))

@@ -79,7 +79,10 @@ def _smooth(
             low[j] = high[j] = held.lower[j] - shift[j]
         elif name in held.bounds:
             low[j], high[j] = max(low[j], held.lower[j] - shift[j]), min(high[j], held.upper[j] - shift[j])
-    return newton.SmoothProblem.of(law, logs, log_loss, goal, space, log_units=units, lower=low, upper=high)
+    eased = not law.eased & {*held.fix, *held.bounds}
+    return newton.SmoothProblem.of(
+        law, logs, log_loss, goal, space, log_units=units, lower=low, upper=high, eased=eased
+    )
 
 
 def log_units(law: type[Smooth], logs: Array, log_loss: Array, weights: Array) -> dict[str, float]:

@@ -41,6 +41,7 @@ class M4(Smooth):
     positive: ClassVar[frozenset[str]] = frozenset({"E", "E0", "a", "B"})
     vanishing: ClassVar[frozenset[str]] = frozenset({"E", "a"})
     derived: ClassVar[tuple[str, ...]] = ("compute_for",)
+    eased: ClassVar[frozenset[str]] = frozenset({"B"})
 
     def predict(self, **variables: ArrayLike) -> Array:
         """The root L in (E, E0) of the equation."""
@@ -72,6 +73,20 @@ class M4(Smooth):
         log_e, log_e0, log_a, log_b, c = theta.T
         C, L = log_units["C"], log_units["L"]
         return np.stack([log_e + L, log_e0 + L, log_a, log_b + c * C + (1 - np.exp(log_a)) * L, c], axis=1)
+
+    @classmethod
+    def to_search(cls, theta: Array) -> Array:
+        """ln B gives way to tau at C = 1: B takes up the power a of E0, so that the valley of good fits bends."""
+        searched = np.array(theta)
+        searched[:, 3] -= (1 - np.exp(theta[:, 2])) * _log_span(theta[:, 0], theta[:, 1])
+        return searched
+
+    @classmethod
+    def from_search(cls, searched: Array) -> Array:
+        """See the base class."""
+        theta = np.array(searched)
+        theta[:, 3] += (1 - np.exp(searched[:, 2])) * _log_span(searched[:, 0], searched[:, 1])
+        return theta
 
     @classmethod
     def starts(cls, L: Array, **variables: Array) -> Array:
@@ -106,17 +121,21 @@ def _log_loss(log_e: Any, log_e0: Any, a: Any, log_b: Any, c: Any, x: Any) -> An
     With s = (L - E) / (E0 - E) = 1 / (1 + e^-z) it reads a ln(1 + e^z) - ln(1 + e^-z) = tau. The root is found in real
     arithmetic; one more Newton step, along the imaginary parts of tau and a, carries the derivatives.
     """
-    gap = log_e - log_e0
-    gap = np.where(gap.real < 0, gap, np.nan)
-    log_span = log_e0 + analytic.log(-analytic.expm1(gap))  # ln (E0 - E)
     a = np.asarray(a)
-    tau = log_b - c * x - (1 - a) * log_span
+    tau = log_b - c * x - (1 - a) * _log_span(log_e, log_e0)
     z = _root(tau.real, a.real)
     if np.iscomplexobj(tau) or np.iscomplexobj(a):
         share = analytic.sigmoid(z)
         off = tau - a * analytic.softplus(z)
         z = analytic.first_order(z, 1 / (analytic.sigmoid(-z) + a.real * share), off)
     return analytic.log_add(log_e - analytic.softplus(z), log_e0 - analytic.softplus(-z))
+
+
+def _log_span(log_e: Any, log_e0: Any) -> Any:
+    """ln (E0 - E), NaN where E >= E0."""
+    gap = log_e - log_e0
+    gap = np.where(gap.real < 0, gap, np.nan)
+    return log_e0 + analytic.log(-analytic.expm1(gap))
 
 
 def _root(tau: Array, a: Array) -> Array:

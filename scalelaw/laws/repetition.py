@@ -141,5 +141,5 @@ def _decayed(repeats: Any, scale: Any) -> Any:
 
 def _log_decayed(log_ratio: Any, scale: Any) -> Any:
     """ln(1 + R (1 - exp(-r / R))) with r = e^log_ratio - 1."""
-    repeats = analytic.expm1(log_ratio) / np.where(scale.real > 0, scale, 1e-30)
+    repeats = analytic.expm1(log_ratio) / np.where(scale.real > 0, scale, 1.0)
     return analytic.log(1 - scale * analytic.expm1(-repeats))

@@ -17,12 +17,14 @@ class Smooth(Law):
     The fit works on data in units of their geometric means: `box` and `log_curve` see logs that average 0.
 
     Class attributes:
+        eased: parameters whose coordinate `to_search` replaces.
         one_unit: letters that are measured in one unit and must stay so (unique and repeated data).
         vanishing: positive parameters for which 0 is a legitimate value; at the floor of the box they count as 0.
     """
 
     vanishing: ClassVar[frozenset[str]]
     one_unit: ClassVar[tuple[str, ...]] = ()
+    eased: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     @abstractmethod
@@ -52,6 +54,19 @@ class Smooth(Law):
     @abstractmethod
     def box(cls, L: Array, **variables: Array) -> tuple[Array, Array]:
         """Lowest and highest theta (size,) of any sensible fit to data whose geometric means are 1."""
+
+    @classmethod
+    def to_search(cls, theta: Array) -> Array:
+        """theta (rows, size) in the coordinates that searches move in; the box holds in these too.
+
+        They differ from theta in the `eased` parameters only, where the valley of good fits would bend too much.
+        """
+        return theta
+
+    @classmethod
+    def from_search(cls, searched: Array) -> Array:
+        """The inverse of `to_search`, analytic."""
+        return searched
 
     @classmethod
     def log_units(cls, L: Array, **variables: Array) -> dict[str, float]:

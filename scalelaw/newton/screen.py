@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.newton.problem import Array, Mask
-from scalelaw.newton.sums import SumProblem
+from scalelaw.newton.sums import Form, SumProblem
 
 
 def screen(problem: SumProblem, weights: Array, *, starts: int = 12, faces: bool = True) -> tuple[Array, Mask]:
@@ -27,41 +29,30 @@ def screen(problem: SumProblem, weights: Array, *, starts: int = 12, faces: bool
         theta (rows, starts, size) and whether each start is a real one (rows, starts).
     """
     form, rows, y = problem.form, weights.shape[0], problem.y[0]
-    blocks = form.blocks
-    grid = _grid(problem)  # (points, exponents), natural exponents
-    choice, columns, peaks = [], [], []  # per term: column of each grid point
-    at, width = 0, 0
-    for _, variables in blocks:
-        mine = grid[:, at : at + len(variables)]
-        distinct, which = np.unique(mine, axis=0, return_inverse=True)
-        scaled = distinct * problem.scale[list(variables)] if variables else distinct
-        exponent = -scaled @ problem.x[list(variables)] - y
+    blocks, plan = form.blocks, _plan(form)
+    columns, peaks = [], []
+    for (_, variables), distinct in zip(blocks, plan.distinct, strict=True):
+        exponent = -(distinct * problem.scale[list(variables)]) @ problem.x[list(variables)] - y
         peaks.append(exponent.max(axis=1))
         columns.append(np.exp(exponent - peaks[-1][:, None]))  # at most 1, so that no product overflows
-        choice.append(width + which.ravel())
-        width += len(distinct)
-        at += len(variables)
     features = np.concatenate(columns)  # (width, runs), over the loss and its peak
     unit = np.exp(-np.concatenate(peaks))
-    upper = np.triu_indices(width)
-    products = weights @ (features[upper[0]] * features[upper[1]]).T
-    gram = np.empty((rows, width, width))
-    gram[:, upper[0], upper[1]] = gram[:, upper[1], upper[0]] = products
-    target, total = weights @ features.T, weights.sum(axis=1)
-    picks = np.stack(choice, axis=1)  # (points, terms)
+    grid, picks = plan.grid, plan.picks
+    products = weights @ (features[plan.first] * features[plan.second]).T
+    gram = products[:, plan.place]
+    target, total = (weights @ features.T)[:, picks], weights.sum(axis=1)
     best = np.full((rows, len(grid)), np.inf)
     amplitudes = np.zeros((rows, len(grid), len(blocks)))
     for subset in _subsets(len(blocks), faces):
-        own = picks[:, subset]
-        G = gram[:, own[:, :, None], own[:, None, :]]
-        b = target[:, own]
+        G = gram[:, :, subset][:, :, :, subset]
+        b = target[:, :, subset]
         G = G + 1e-12 * np.einsum("bgkk->bg", G)[:, :, None, None] * np.eye(len(subset))
         solved = np.linalg.solve(G, b[..., None])[..., 0]
         loss = total[:, None] - (b * solved).sum(axis=2)
         wins = (solved > 0).all(axis=2) & (loss < best)
         best = np.where(wins, loss, best)
         full = np.zeros_like(amplitudes)
-        full[:, :, subset] = solved * unit[own]
+        full[:, :, subset] = solved * unit[picks[:, subset]]
         amplitudes = np.where(wins[:, :, None], full, amplitudes)
     taken = _diverse(best, grid, starts)
     real = np.isfinite(np.take_along_axis(best, taken, axis=1))
@@ -77,9 +68,45 @@ def screen(problem: SumProblem, weights: Array, *, starts: int = 12, faces: bool
     return theta, real
 
 
-def _grid(problem: SumProblem) -> Array:
+@dataclass(frozen=True)
+class Plan:
+    """What a screen of one form does, whatever the data.
+
+    Attributes:
+        grid: (points, exponents) natural exponents.
+        distinct: per term its different exponents (columns, exponents of the term).
+        picks: (points, terms) which column each term of a point is, counted over all terms.
+        first, second: (products,) the pairs of columns whose products are needed.
+        place: (points, terms, terms) which of these products each entry of a point's normal equations is.
+    """
+
+    grid: Array
+    distinct: list[Array]
+    picks: NDArray[np.int64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
+@cache
+def _plan(form: Form) -> Plan:
+    grid = _grid(sum(len(variables) for variables in form.terms))
+    distinct, picks = [], []
+    at, width = 0, 0
+    for _, variables in form.blocks:
+        mine, which = np.unique(grid[:, at : at + len(variables)], axis=0, return_inverse=True)
+        distinct.append(mine)
+        picks.append(width + which.ravel())
+        width += len(mine)
+        at += len(variables)
+    chosen = np.stack(picks, axis=1)
+    codes = chosen[:, :, None] * width + chosen[:, None, :]
+    needed, place = np.unique(codes, return_inverse=True)
+    return Plan(grid, distinct, chosen, needed // width, needed % width, place.reshape(codes.shape))
+
+
+def _grid(count: int) -> Array:
     """(points, exponents): a log grid of exponents from .02 to 3, a fixed spread of points when they are many."""
-    count = sum(len(variables) for variables in problem.form.terms)
     values = np.geomspace(0.02, 3.0, 12 if count <= 2 else 6)
     if count <= 3:
         return np.stack([axis.ravel() for axis in np.meshgrid(*[values] * count, indexing="ij")], axis=1)

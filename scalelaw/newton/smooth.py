@@ -23,10 +23,12 @@ class SmoothProblem(Problem):
     Attributes:
         law: the class; theta are its working coordinates.
         log_units: letter -> ln of what its variable, or the loss L, was divided by.
+        eased: whether theta here are the law's search coordinates; not where one of them is pinned or bounded.
     """
 
     law: type[Smooth]
     log_units: Mapping[str, float]
+    eased: bool
 
     @classmethod
     def of(
@@ -40,6 +42,7 @@ class SmoothProblem(Problem):
         log_units: Mapping[str, float],
         lower: Array,
         upper: Array,
+        eased: bool = False,
     ) -> SmoothProblem:
         """Takes natural `logs` (variables, runs), `log_loss` (runs,) and the units to divide by."""
         shift = np.array([log_units[letter] for letter in law.variables])
@@ -55,6 +58,7 @@ class SmoothProblem(Problem):
             upper=upper,
             law=law,
             log_units=log_units,
+            eased=eased,
         )
 
     @property
@@ -75,12 +79,16 @@ class SmoothProblem(Problem):
         for j in np.flatnonzero(self.lower < self.upper):
             shifted = theta.astype(complex)
             shifted[:, j] += 1j * STEP
-            found = self.law.log_curve(shifted, x)
+            found = self.law.log_curve(self.working(shifted), x)
             jacobian[:, j] = found.imag / STEP
             f = found.real if f is None else f
         if f is None:
-            f = self.law.log_curve(theta, x)
+            f = self.law.log_curve(self.working(theta), x)
         return Curve(np.ascontiguousarray(f), jacobian, [])
+
+    def working(self, theta: Array) -> Array:
+        """The law's working coordinates of the solver's."""
+        return self.law.from_search(theta) if self.eased else theta
 
     def bent(self, theta: Array, curve: Curve, slope: Array, exact: bool) -> Array | None:
         """Central differences of sum_i slope_i g_i; None (Gauss-Newton) unless `exact`."""
@@ -103,12 +111,12 @@ class SmoothProblem(Problem):
 
     def natural(self, theta: Array) -> Array:
         """The law's working coordinates in the user's units."""
-        return np.asarray(self.law.unscaled(theta, self.log_units))
+        return np.asarray(self.law.unscaled(self.working(theta), self.log_units))
 
     def natural_jacobian(self, theta: Array) -> Array:
         """By complex step."""
         shifted = theta[None] + 1j * STEP * np.eye(self.size)
-        return np.asarray(self.law.unscaled(shifted, self.log_units).imag.T / STEP)
+        return np.asarray(self.law.unscaled(self.working(shifted), self.log_units).imag.T / STEP)
 
     def logs(self, logs: Array) -> Array:
         """Divides further variables (variables, points), given by their logs, by the units."""

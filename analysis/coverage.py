@@ -1,0 +1,264 @@
+"""How often nominal 95 % intervals of a SizeData fit hold the truth, by simulation.
+
+    python analysis/coverage.py                       # 1,000 draws a cell, about a quarter of an hour on two cores
+    python analysis/coverage.py --only 60 --draws 200
+
+A cell is a layout of runs (a grid of sizes x data, or budgets of equal compute), a kind of noise and an objective. The
+truth resembles Hoffmann et al. 2022; compute spans a factor of 1e3 (equal compute) or 1e4 (grid). Asked for are the two
+exponents, and the optimal size and the lowest loss at 10 times the dearest run. Where the true form is not the fitted
+one, exponents are those of the best fit to losses without noise, optimum and loss those of the true form.
+
+Writes coverage.json (cells already there with as many draws and the same seed are kept) and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+import scalelaw as sl
+from scalelaw.laws import SizeData
+
+TRUTH = SizeData(E=1.8, A=480.0, B=2100.0, alpha=0.347, beta=0.367)
+NOISE = 0.02
+"""Standard deviation of ln L; an effect that runs of one size share has the same."""
+BEYOND = 10.0
+ASKED = ("alpha", "beta", "size", "loss")
+Surface = Callable[[Any, Any], Any]
+
+
+def grid(sizes: int, data: int) -> dict[str, np.ndarray]:
+    """Every size with every amount of data, both over a factor of 100."""
+    N, D = np.geomspace(5e7, 5e9, sizes), np.geomspace(1e9, 1e11, data)
+    return {"N": np.repeat(N, data), "D": np.tile(D, sizes)}
+
+
+def equal_compute(budgets: int, sizes: int, ratio: float) -> dict[str, np.ndarray]:
+    """Budgets over a factor of 1,000, each with the sizes of a ladder that lie nearest its optimum."""
+    ladder = 5e7 * ratio ** np.arange(-20.0, 40.0)
+    N, D = [], []
+    for C in np.geomspace(6e18, 6e21, budgets):
+        apart = np.abs(np.log(ladder / TRUTH.optimal_params(C)))
+        chosen = np.sort(ladder[np.argsort(apart, kind="stable")[:sizes]])
+        N.append(chosen)
+        D.append(C / 6 / chosen)
+    return {"N": np.concatenate(N), "D": np.concatenate(D)}
+
+
+LAYOUTS = {
+    "12 runs, 4 sizes": grid(4, 3),
+    "25 runs, 5 sizes": grid(5, 5),
+    "25 runs, 5 budgets": equal_compute(5, 5, 2.0),
+    "60 runs, 6 sizes": grid(6, 10),
+    "60 runs, 10 sizes": grid(10, 6),
+    "60 runs, 6 budgets": equal_compute(6, 10, 1.5),
+    "120 runs, 12 sizes": grid(12, 10),
+    "120 runs, 10 budgets": equal_compute(10, 12, 1.4),
+    "256 runs, 16 sizes": grid(16, 16),
+    "256 runs, 16 budgets": equal_compute(16, 16, 1.25),
+}
+
+
+def _interaction(N: Any, D: Any) -> Any:
+    """A further term in both: size and data do not add up. Residuals show it."""
+    return TRUTH.predict(N=N, D=D) + 0.3 * (N / 1e9) ** -0.2 * (D / 1e10) ** -0.2
+
+
+def _broken(N: Any, D: Any) -> Any:
+    """The exponent of size falls by .05 above 5e8, which residuals can hardly show."""
+    return TRUTH.predict(N=N, D=D) + TRUTH.A * N**-TRUTH.alpha * ((1 + (N / 5e8) ** 2) ** 0.025 - 1)
+
+
+def _true(N: Any, D: Any) -> Any:
+    return TRUTH.predict(N=N, D=D)
+
+
+KINDS: dict[str, tuple[Surface, str]] = {
+    "independent": (_true, "normal"),
+    "size effect": (_true, "size"),
+    "heavy tails": (_true, "t3"),
+    "interaction": (_interaction, "normal"),
+    "broken law": (_broken, "normal"),
+}
+OBJECTIVES: dict[str, Any] = {
+    "least-squares": sl.LeastSquares(),
+    "huber, 2 MAD": sl.Huber(mad=2.0),
+    "huber, 1e-3": sl.Huber(1e-3),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of the study."""
+
+    layout: str
+    kind: str
+    objective: str = "least-squares"
+
+    def __str__(self) -> str:
+        return f"{self.layout} | {self.kind} | {self.objective}"
+
+
+def cells() -> list[Cell]:
+    """Least squares everywhere; robust objectives where runs are few and at 60 and 120 runs."""
+    found = [Cell(layout, kind) for layout in LAYOUTS for kind in KINDS]
+    some = ["12 runs, 4 sizes", "25 runs, 5 budgets", "60 runs, 10 sizes", "60 runs, 6 budgets", "120 runs, 12 sizes"]
+    kinds = ["independent", "size effect", "heavy tails"]
+    found += [Cell(layout, kind, "huber, 2 MAD") for layout in some for kind in kinds]
+    found += [Cell(layout, kind, "huber, 1e-3") for layout in some[:4] for kind in kinds]
+    return found
+
+
+def truth(runs: dict[str, np.ndarray], surface: Surface) -> tuple[np.ndarray, float]:
+    """What intervals should hold, in the order of ASKED, and the root mean square misfit of the fitted form."""
+    product = BEYOND * float((runs["N"] * runs["D"]).max())
+    centre = np.log(product) / 2
+    best = minimize_scalar(
+        lambda u: surface(np.exp(u), product / np.exp(u)), bounds=(centre - 8, centre + 5), method="bounded",
+        options={"xatol": 1e-9},
+    )  # fmt: skip
+    plain = sl.fit(SizeData, L=surface(**runs), **runs)
+    misfit = float(np.sqrt(np.mean(plain.residuals**2)))
+    return np.array([plain.params["alpha"], plain.params["beta"], np.exp(best.x), best.fun]), misfit
+
+
+def drawn(runs: dict[str, np.ndarray], surface: Surface, noise: str, rng: np.random.Generator) -> np.ndarray:
+    """Losses (runs,) with noise of one kind."""
+    n = len(runs["N"])
+    e = rng.standard_t(3, n) / np.sqrt(3) if noise == "t3" else rng.standard_normal(n)
+    if noise == "size":
+        labels = np.unique(runs["N"], return_inverse=True)[1]
+        e = e + rng.standard_normal(labels.max() + 1)[labels]
+    return surface(**runs) * np.exp(NOISE * e)
+
+
+def cover(cell: Cell, draws: int, seed: int) -> dict[str, Any]:
+    """Simulates, fits and asks for intervals; the record of a cell."""
+    began = time.perf_counter()
+    runs = LAYOUTS[cell.layout]
+    surface, noise = KINDS[cell.kind]
+    wanted, misfit = truth(runs, surface)
+    C = 6 * BEYOND * float((runs["N"] * runs["D"]).max())
+    streams = np.random.SeedSequence([seed, *str(cell).encode()]).spawn(draws)
+    inside, opened = np.zeros((draws, 4), bool), np.zeros((draws, 4), bool)
+    half = np.full((draws, 4), np.nan)
+    statuses: dict[str, int] = {}
+    warned: dict[str, int] = {}
+    by_size = 0
+    for k, stream in enumerate(streams):
+        L = drawn(runs, surface, noise, np.random.default_rng(stream))
+        fit = sl.fit(SizeData, objective=OBJECTIVES[cell.objective], L=L, **runs)
+        statuses[fit.status] = statuses.get(fit.status, 0) + 1
+        for name in {warning.name for warning in fit.warnings}:
+            warned[name] = warned.get(name, 0) + 1
+        by_size += fit.unit.word == "size"
+        ends = [fit.interval(name) for name in ("alpha", "beta")]
+        ends += [fit.interval("optimal_params", C=C), fit.interval("optimal_loss", C=C, k=6.0)]
+        for j, (low, high) in enumerate(ends):
+            lowest = -np.inf if j < 2 else 0.0
+            low, high = lowest if low is None else low, np.inf if high is None else high
+            inside[k, j] = low <= wanted[j] <= high
+            opened[k, j] = low == lowest or high == np.inf
+            with np.errstate(divide="ignore"):
+                half[k, j] = (high - low) / 2 if j < 2 else np.log(high / low) / 2 if low > 0 else np.inf
+    share = inside.mean(axis=0)
+    return {
+        "layout": cell.layout,
+        "kind": cell.kind,
+        "objective": cell.objective,
+        "draws": draws,
+        "seed": seed,
+        "coverage": dict(zip(ASKED, share.round(4).tolist(), strict=True)),
+        "half_width": dict(zip(ASKED, [float(f"{v:.3g}") for v in np.median(half, axis=0)], strict=True)),
+        "open": dict(zip(ASKED, opened.mean(axis=0).round(3).tolist(), strict=True)),
+        "misfit": float(f"{misfit:.2g}"),
+        "by_size": by_size / draws,
+        "status": {name: count / draws for name, count in sorted(statuses.items())},
+        "warned": {name: count / draws for name, count in sorted(warned.items())},
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def target(record: dict[str, Any]) -> tuple[float, float]:
+    """The coverage that a cell should have."""
+    if record["kind"] == "size effect":
+        return 0.90, 0.98
+    return (0.93, 0.98) if int(record["layout"].split()[0]) >= 60 else (0.90, 0.99)
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Markdown; coverage outside its target in bold."""
+    lines = ["| runs | noise | objective | alpha | beta | size at 10x | loss at 10x | by size | not converged | bend seen |"]
+    lines.append("|---" * 10 + "|")
+    for record in records:
+        low, high = target(record)
+        slack = 2 * np.sqrt(0.05 * 0.95 / record["draws"])  # two standard errors of the study itself
+        shown = [
+            f"{value:.3f}" if low - slack <= value <= high + slack else f"**{value:.3f}**"
+            for value in record["coverage"].values()
+        ]
+        rest = [f"{record['by_size']:.2f}", f"{1 - record['status'].get('converged', 0.0):.2f}"]
+        rest.append(f"{record['warned'].get('bent residuals', 0.0):.2f}")
+        lines.append("| " + " | ".join([record["layout"], record["kind"], record["objective"], *shown, *rest]) + " |")
+    return "\n".join(lines)
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, machine, versions."""
+    here = Path(__file__).resolve().parent
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "scalelaw"], cwd=here.parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "command": "python analysis/coverage.py " + " ".join(sys.argv[1:]),
+        "commit": commit + (" with changes" if changed else ""),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "scalelaw": sl.__version__},
+        "noise": NOISE,
+    }
+
+
+def main() -> None:
+    """Runs the cells that are missing, writes the record and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).resolve().parent)
+    args = parser.parse_args()
+    path = args.out / "coverage.json"
+    kept: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        for record in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if (record["draws"], record["seed"]) == (args.draws, args.seed):
+                kept[str(Cell(record["layout"], record["kind"], record["objective"]))] = record
+    wanted = [cell for cell in cells() if args.only in str(cell)]
+    todo = [cell for cell in wanted if str(cell) not in kept]
+    with ProcessPoolExecutor(args.workers) as pool:
+        for record in pool.map(cover, todo, [args.draws] * len(todo), [args.seed] * len(todo)):
+            kept[str(Cell(record["layout"], record["kind"], record["objective"]))] = record
+            print(table([record]).splitlines()[-1], f"{record['seconds']} s", file=sys.stderr, flush=True)
+            ordered = [kept[str(cell)] for cell in cells() if str(cell) in kept]
+            path.write_text(json.dumps(provenance() | {"cells": ordered}, indent=1) + "\n", encoding="utf-8")
+    print(table([kept[str(cell)] for cell in wanted]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""`scalelaw choose` and `scalelaw extrapolate`: what laws say of runs they have not seen, and how a curve goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from scalelaw.cli.fits import Delta, law_of, objective_of, variable
+from scalelaw.cli.tables import Column, Json, Points, column_map, load, print_json, select
+
+Laws = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(metavar="LAW", help="A law to compare, as `scalelaw fit --law` takes it; repeat it for each."),
+]
+Places = Annotated[
+    UseAppendAction[tuple[float, ...]], arg(metavar="X", help="Where to continue the curve to; repeatable.")
+]
+
+
+def choose(
+    results: Positional[Path],
+    law: Laws = (),
+    factor: float = 10.0,
+    objective: Literal["least-squares", "huber", "lad", "lower-envelope"] = "least-squares",
+    delta: Delta = None,
+    tau: float | None = None,
+    space: Literal["log", "linear"] = "log",
+    points: Points | None = None,
+    column: Column = (),
+    json: Json = False,
+) -> int:
+    """Ranks laws by their error on the largest runs, fitted without them.
+
+    Args:
+        results: Results folder, Parquet or CSV file.
+        law: The laws to compare.
+        factor: Runs within this factor of the largest compute are held out.
+        objective: What is minimised, as a sum over runs.
+        delta: Huber's.
+        tau: Of lower-envelope.
+        space: Residuals of log loss or of loss.
+        points: envelope, best (over learning rates) or all; as for `scalelaw fit`.
+        column: A column by its name in the table.
+        json: Print one JSON object and nothing else.
+    """
+    from scalelaw import backtest
+    from scalelaw.errors import UserError
+
+    if len(law) < 2:
+        raise UserError("choose: name at least two laws, as --law power --law offset")
+    kinds = [law_of(word) for word in law]
+    letters = tuple(dict.fromkeys(letter for kind in kinds for letter in kind.variables))
+    goal = objective_of(objective, delta, tau)
+    names = column_map(column)
+    own = {letter: names.pop(letter, letter) for letter in letters if letter not in "CNDU"}
+    runs = load(results, names)
+    chosen = select(runs, points, letters)
+    data = {letter: variable(chosen, letter, own) for letter in (*letters, "L")}
+    values = {letter: value for letter, (value, _) in data.items()}
+    found = backtest.choose(kinds, factor, objective=goal, space=space, **values)  # type: ignore[arg-type]
+    columns = {letter: name for letter, (_, name) in data.items()}
+    if json:
+        print_json({**found.to_dict(), "points": chosen.points, "n": len(chosen), "columns": columns})
+        return 0
+    print(found)
+    meaning = ", ".join(f"{letter} = {name}" for letter, name in columns.items())
+    print(f"{meaning}; points: {chosen.points} ({len(chosen)} of {len(runs)} rows)")
+    for note in chosen.notes:
+        print(f"note: {note}")
+    return 0
+
+
+def extrapolate(
+    table: Positional[Path],
+    x: str,
+    y: str,
+    to: Places = (),
+    level: float = 0.95,
+    json: Json = False,
+) -> int:
+    """Continues one learning curve: loss or error at more examples, steps or compute, with intervals.
+
+    Args:
+        table: Parquet or CSV file with a row a point of the curve.
+        x: Its column of examples, steps or compute.
+        y: Its column of losses or error rates.
+        to: Where to continue the curve to; by default twice and ten times its largest x.
+        level: Probability that each interval is meant to cover.
+        json: Print one JSON object and nothing else.
+    """
+    from scalelaw import backtest
+    from scalelaw.fitting.report import interval, number
+    from scalelaw.runs.schema import LETTERS
+
+    runs = load(table, {})
+    own = {name: given if given in runs.frame else LETTERS.get(given, given) for name, given in (("x", x), ("y", y))}
+    values = {letter: variable(runs, letter, own)[0] for letter in own}
+    places = list(to) or [2 * float(values["x"].max()), 10 * float(values["x"].max())]
+    band = backtest.extrapolate(values["x"], values["y"], places, level=level)
+    if json:
+        print_json({"x": places, "y": y, "n": len(runs), **band.to_dict()})
+        return 0
+    for i, place in enumerate(places):
+        low = None if band.low is None else float(band.low[i])
+        high = None if band.high is None else float(band.high[i])
+        ends = f"{100 * level:g} % of points {interval(low, high)}"
+        print(f"{y} at {x} = {place:.4g}: {number(float(band.mid[i]))} ({ends})")
+    return 0
