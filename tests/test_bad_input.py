@@ -48,6 +48,11 @@ def judged(law, data, **options):
     return found
 
 
+def one_value(law, columns):
+    """Whether some variable never varies, but for unique data, which may have one value."""
+    return any(np.ptp(np.log(columns[letter])) < 1e-9 for letter in law.variables if letter != "U")
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     data=st.data(),
@@ -59,10 +64,11 @@ def test_any_positive_runs_get_an_honest_answer(data, law, objective, space):
     """Sixty orders of magnitude in every variable and in the loss."""
     n = data.draw(st.integers(len(law.names()), 12))
     columns = {letter: data.draw(st.lists(magnitude, min_size=n, max_size=n)) for letter in (*law.variables, "L")}
-    try:
+    if one_value(law, columns):
+        with pytest.raises(UserError, match="share the value"):
+            fit(law, **columns)
+    else:
         judged(law, columns, objective=objective, space=space)
-    except UserError as error:
-        assert "share the value" in str(error)
 
 
 @settings(max_examples=8, deadline=None)
@@ -71,10 +77,11 @@ def test_any_positive_runs_get_an_honest_answer_from_other_laws(data, law):
     n = data.draw(st.integers(len(law.names()), 12))
     narrow = st.floats(-3, 3).map(lambda x: 10.0**x)
     columns = {letter: data.draw(st.lists(narrow, min_size=n, max_size=n)) for letter in (*law.variables, "L")}
-    try:
+    if one_value(law, columns):
+        with pytest.raises(UserError, match="share the value"):
+            fit(law, **columns)
+    else:
         judged(law, columns)
-    except UserError as error:
-        assert "share the value" in str(error)
 
 
 @settings(max_examples=30, deadline=None)

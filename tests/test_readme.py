@@ -95,6 +95,19 @@ def test_every_python_line_runs(newcomer: Path) -> None:
     assert "alpha" in out
 
 
+def test_the_tables_list_every_law_and_every_warning() -> None:
+    from scalelaw.fitting import CATALOGUE, OBJECTIVES
+    from scalelaw.laws import LAWS
+
+    rows = [line.strip("| ").split(" | ") for line in README.splitlines() if line.startswith("| ")]
+    assert [(f"`{word}`", law.equation) for word, law in LAWS.items()] == [
+        (row[0], row[1]) for row in rows if row[0].strip("`") in LAWS
+    ]
+    listed = rows[[row[0] for row in rows].index("warning") + 1 :]
+    assert [(name, *texts) for name, texts in CATALOGUE.items()] == [tuple(row) for row in listed[: len(CATALOGUE)]]
+    assert all(f"`{word}`" in README for word in OBJECTIVES)
+
+
 def test_the_file_tree_names_what_is_there() -> None:
     """Every path in README's tree exists, and every module of the package is in it."""
     (tree,) = re.findall(r"^```text\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)

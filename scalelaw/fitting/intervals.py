@@ -117,6 +117,7 @@ def standard_errors(fit: Fit, gradients: Array, values: Array | None) -> tuple[A
     return 0.5 * (high - low), dof
 
 
+@np.errstate(all="ignore")
 def interval(fit: Fit, name: str, level: float, at: Mapping[str, Any]) -> Ends:
     """See `Fit.interval`."""
     log = on_log_scale(fit.law, name)
@@ -224,6 +225,7 @@ def band(fit: Fit, x: Array, level: float, new_run: bool) -> tuple[Array, Array]
     return f - np.hypot(f - low, np.sqrt(noise)), f + np.hypot(high - f, np.sqrt(noise))
 
 
+@np.errstate(all="ignore")
 def predicted(fit: Fit, level: float, new_run: bool, variables: Mapping[str, Any]) -> Band:
     """See `Fit.predict`."""
     x, shape = fit.centred(variables)
@@ -236,6 +238,7 @@ def predicted(fit: Fit, level: float, new_run: bool, variables: Mapping[str, Any
     return Band(mid, low, high, level)
 
 
+@np.errstate(all="ignore")
 def all_profiles(fit: Fit, level: float) -> dict[str, tuple[float, float]]:
     """Profile intervals of all parameters that are no exponents of dead terms, on the working scale."""
     names = tuple(name for name, value in fit.params.items() if value == value and name not in fit.fix)
@@ -243,6 +246,7 @@ def all_profiles(fit: Fit, level: float) -> dict[str, tuple[float, float]]:
     return dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
+@np.errstate(all="ignore")
 def covariance(fit: Fit) -> Array | None:
     """See `Fit.covariance`."""
     linear, point = fit.linear, fit.point

@@ -168,14 +168,13 @@ def cautions(point: Point, data: dict[str, Array]) -> list[FitWarning]:
     found = []
     labels = sizes(data)
     if labels is not None and labels.max() + 1 < ENOUGH_SIZES:
-        found.append(
-            FitWarning("too few sizes", f"{labels.max() + 1} sizes say little about what runs of one size share")
-        )
+        count = int(labels.max()) + 1
+        found.append(FitWarning("too few sizes", f"{count} sizes say little about effects that runs of one size share"))
     if point.dof < 1:
         return found
     seen = noise(point, data)
     if seen is not None and seen.p is not None and seen.p < ALARM:
-        found.append(FitWarning("lack of fit", f"the curve misses more than seeds explain (F = {seen.F:.3g})"))
+        found.append(FitWarning("lack of fit", f"the curve misses by more than replicates differ (F = {seen.F:.3g})"))
     trend = bend(point, data)
     if trend is not None and trend.p < ALARM:
         found.append(FitWarning("bent residuals", str(trend)))

@@ -18,7 +18,7 @@ from scalelaw.fitting.diagnosis import Status
 from scalelaw.fitting.linear import Linear, linearised
 from scalelaw.fitting.noise import Noise, noise
 from scalelaw.fitting.objectives import LeastSquares, Objective
-from scalelaw.fitting.point import Layout, Point, layout, solver_names
+from scalelaw.fitting.point import Point, layout, solver_names
 from scalelaw.fitting.resampling import Bootstrap, bootstrap
 from scalelaw.fitting.side_by_side import Spreads, spreads
 from scalelaw.fitting.units import Unit, widest
@@ -96,11 +96,6 @@ class Fit:
     start: Array = field(repr=False)
 
     @property
-    def layout(self) -> Layout:
-        """Per term of a sum, the constant first: index in the solver's theta, amplitude's name, exponents' names."""
-        return layout(self.law)
-
-    @property
     def fitted(self) -> Law:
         """The law with its estimates."""
         return build(self.law, self.params)
@@ -108,7 +103,7 @@ class Fit:
     @property
     def allowed(self) -> newton.Mask:
         """(terms,) terms that no pin at 0 switches off."""
-        return np.array([self.fix.get(amplitude) != 0 for _, amplitude, _ in self.layout], bool)
+        return np.array([self.fix.get(amplitude) != 0 for _, amplitude, _ in layout(self.law)], bool)
 
     @property
     def residuals(self) -> Array:

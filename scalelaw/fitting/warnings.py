@@ -64,16 +64,16 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "read the result with care; pin or bound a parameter that trades off",
     ),
     "too few sizes": (
-        "runs of fewer than eight sizes say little about what runs of one size share",
-        "add sizes; intervals leave sizes out one by one where they can, with Student's t of as few degrees of freedom",
+        "runs of fewer than eight sizes say little about effects that runs of one size share",
+        "add sizes",
     ),
     "lack of fit": (
-        "the curve misses the runs by more than their replicates differ",
-        "choose another law, or leave out the runs that it is not for; intervals know nothing of a wrong form",
+        "the curve misses the runs by more than their replicates differ; intervals know nothing of a wrong form",
+        "choose another law",
     ),
     "bent residuals": (
-        "residuals follow a quadratic trend that the law has no part for",
-        "choose another law, or leave out the runs that it is not for; intervals know nothing of a wrong form",
+        "residuals follow a quadratic trend that the law cannot; intervals know nothing of a wrong form",
+        "choose another law",
     ),
     "duplicate runs": (
         "some rows are equal in every variable and in the loss",

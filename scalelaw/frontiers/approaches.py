@@ -198,7 +198,9 @@ def _headline(approaches: dict[str, dict[str, Trend]], budgets: Sequence[Budget]
         return "equal_compute"
     if surface.status == "converged" or not np.isfinite(equal.slope):
         return "surface"
-    return "equal_compute" if equal.status == "converged" else "surface"
+    if equal.status == "converged" or not np.isfinite(surface.slope):
+        return "equal_compute"
+    return "equal_compute" if (equal.stderr["alpha"] or np.inf) < (surface.stderr["alpha"] or np.inf) else "surface"
 
 
 def _with_epochs(approaches: dict[str, dict[str, Trend]], unique: float | None) -> None:

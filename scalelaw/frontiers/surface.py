@@ -8,15 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.fitting import Fit, fit
+from scalelaw.fitting.straightness import t_quantile
 from scalelaw.frontiers.columns import Columns
 from scalelaw.frontiers.trend import Trend, judged, nothing
 from scalelaw.laws import SizeData
 
 Array = NDArray[np.float64]
-
-ENOUGH_SIZES = 8
-"""Below this many sizes their bootstrap is not to be believed: the spread then ignores what runs of a size share."""
-REPLICATES = 1000
 
 
 @dataclass(frozen=True)
@@ -27,14 +24,12 @@ class Optimum:
         log_amplitude, slope: see the class.
         covariance: (2, 2), None when unknown.
         dof: of the surface's residuals.
-        note: how the spread was obtained where that matters.
     """
 
     log_amplitude: float
     slope: float
     covariance: Array | None
     dof: float
-    note: str
 
 
 def fit_surface(size: Array, data: Array, loss: Array, points: str) -> Fit:
@@ -53,19 +48,13 @@ def optimum(surface: Fit, log_unit: float) -> Optimum:
     assert isinstance(law, SizeData)
     slope = law.size_exponent
     log_amplitude = law.log_balance + slope * log_unit
-    covariance, note = None, ""
+    covariance = None
     if surface.covariance is not None:
         G = _gradient(law, log_unit)
         living = ~np.isnan(np.diag(surface.covariance))
         covariance = G[:, living] @ surface.covariance[np.ix_(living, living)] @ G[:, living].T
-    sizes = len(np.unique(surface.data["N"]))
-    if covariance is not None and sizes >= ENOUGH_SIZES:
-        covariance = _widened(covariance, surface, "size")
-    elif covariance is not None:
-        note = f"{sizes} sizes are too few to resample: effects that runs of one size share are not in the interval"
-    if covariance is not None and surface.status in ("not_identified", "at_bound"):
-        covariance = _widened(covariance, surface, "run")
-    return Optimum(log_amplitude, slope, covariance, surface.point.dof, note)
+        covariance = _scaled(covariance, surface, slope)
+    return Optimum(log_amplitude, slope, covariance, surface.point.dof)
 
 
 def _gradient(law: SizeData, log_unit: float) -> Array:
@@ -84,16 +73,16 @@ def _gradient(law: SizeData, log_unit: float) -> Array:
     return np.stack([by_balance + by_slope * log_unit, by_slope])
 
 
-def _widened(covariance: Array, surface: Fit, unit: str) -> Array:
-    """The covariance, scaled up where a bootstrap by `unit` gives the exponent a wider 95 % interval."""
-    replicates = surface.bootstrap(REPLICATES, unit=unit)
-    alpha, beta = replicates.params["alpha"], replicates.params["beta"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = replicates.percentiles(beta / (alpha + beta))
+def _scaled(covariance: Array, surface: Fit, slope: float) -> Array:
+    """The covariance at which Student's t reaches the further end of the fit's own interval for the exponent.
+
+    That interval knows of few sizes and of bounds; where it is open, so is all that follows.
+    """
+    low, high = surface.interval("size_exponent")
     if low is None or high is None:
         return np.full_like(covariance, np.inf)
-    spread = (high - low) / (2 * 1.959964)
-    return np.asarray(covariance * max(1.0, spread**2 / covariance[1, 1]))
+    half = max(high - slope, slope - low) / t_quantile(0.95, surface.point.dof)
+    return np.asarray(covariance * (half**2 / covariance[1, 1]))
 
 
 def trends(surface: Fit | None, columns: Columns) -> dict[str, Trend]:
@@ -109,9 +98,10 @@ def trends(surface: Fit | None, columns: Columns) -> dict[str, Trend]:
         status = surface.status if surface.status in ("failed", "dead_term") else "not_identified"
         return {key: nothing(name, columns.compute_name, why, status) for key, name in names.items()}
     found = optimum(surface, columns.log_unit)
-    note = found.note
-    if surface.status != "converged":
-        note = "; ".join(part for part in (note, f"the surface's own status is {surface.status}") if part)
+    note = "" if surface.status == "converged" else f"the surface's own status is {surface.status}"
+    if surface.unit.word == "size" and surface.unit.delete_one:
+        sizes = f"{surface.unit.sizes} sizes say little about what runs of one size share, hence a wide interval"
+        note = "; ".join(part for part in (note, sizes) if part)
     usable = found.covariance is not None and bool(np.isfinite(found.covariance).all())
     V = found.covariance if usable else None
     slopes = {"size": found.slope, "data": 1 - found.slope}
