@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from scalelaw import cli
@@ -18,6 +18,7 @@ STATUSES = {"converged", "at_bound", "not_identified", "dead_term", "failed"}
 SUMS = [law for law in LAWS.values() if issubclass(law, SumOfPowers)]
 OTHERS = [law for law in LAWS.values() if not issubclass(law, SumOfPowers)]
 TRUTH = SizeData(E=0.8, A=60.0, B=120.0, alpha=0.35, beta=0.4)
+NO_SHRINK = (Phase.explicit, Phase.reuse, Phase.generate)  # shrinking fits of many runs takes minutes
 magnitude = st.floats(-30, 30).map(lambda x: 10.0**x)
 
 
@@ -53,7 +54,7 @@ def one_value(law, columns):
     return any(np.ptp(np.log(columns[letter])) < 1e-9 for letter in law.variables if letter != "U")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, phases=NO_SHRINK)
 @given(
     data=st.data(),
     law=st.sampled_from(SUMS),
@@ -71,7 +72,7 @@ def test_any_positive_runs_get_an_honest_answer(data, law, objective, space):
         judged(law, columns, objective=objective, space=space)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=NO_SHRINK)
 @given(data=st.data(), law=st.sampled_from(OTHERS))
 def test_any_positive_runs_get_an_honest_answer_from_other_laws(data, law):
     n = data.draw(st.integers(len(law.names()), 12))

@@ -138,9 +138,11 @@ def interval(fit: Fit, name: str, level: float, at: Mapping[str, Any]) -> Ends:
     else:
         lows, highs = profiled(fit, Several(fit.point, (name,), at), 1, level)
         low, high = float(lows[0]), float(highs[0])
-    ends = _ends(low, high, log)
+    low_end, high_end = _ends(low, high, log)
     given = fit.bounds.get(name, (None, None))
-    return given[0] if ends[0] is None else ends[0], given[1] if ends[1] is None else ends[1]
+    value = float(fit.estimate(name, **at))  # may lie on the boundary of what was profiled, as a constant of 0
+    low_end = given[0] if low_end is None else min(low_end, value)
+    return low_end, given[1] if high_end is None else max(high_end, value)
 
 
 def _ends(low: float, high: float, log: bool) -> Ends:
