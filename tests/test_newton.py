@@ -5,7 +5,8 @@ import pytest
 
 from scalelaw import newton
 from scalelaw.fitting import Huber, LeastSquares
-from scalelaw.newton.descent import Rows, certify
+from scalelaw.newton.descent import certify
+from scalelaw.newton.walk import Rows
 
 RNG = np.random.default_rng(3)
 FORM = newton.Form(True, ((0,), (1,)))
@@ -50,6 +51,51 @@ def test_gradient_and_hessian_equal_finite_differences(objective, space):
         assert found.gradient[0, j] == pytest.approx(slope, rel=1e-6, abs=1e-8)
         bend = (at(up).gradient[0] - at(down).gradient[0]) / (2 * h)
         np.testing.assert_allclose(found.hessian[0, j], bend, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dead", [(), (0,), (2,)], ids=["alive", "no constant", "no product"])
+def test_derivatives_hold_with_a_product_of_variables_and_with_dead_terms(dead):
+    form = newton.Form(True, ((0,), (0, 1)))
+    p = newton.SumProblem.of(form, LOGS, LOSS, Huber(0.1), "log")
+    theta, weights, alive = (
+        np.array([-0.7, -0.9, 0.4, -1.2, 0.3, -0.2]),
+        RNG.uniform(0.5, 2, (1, 60)),
+        np.ones((1, 3), bool),
+    )
+    alive[0, list(dead)] = False
+    moving = np.flatnonzero(p.owned(alive)[0])
+
+    def at(theta):
+        return newton.derivatives(p, theta[None], weights, alive)
+
+    found, h = at(theta), 1e-5
+    curve = p.curve(theta[None], alive)  # written out on its own
+    r = curve.f - p.y
+    np.testing.assert_allclose(found.gradient, (curve.jacobian * (weights * Huber(0.1).psi(r))[:, None]).sum(axis=2))
+    for j in moving:
+        move = h * np.eye(6)[j]
+        bend = (at(theta + move).gradient[0] - at(theta - move).gradient[0]) / (2 * h)
+        np.testing.assert_allclose(found.hessian[0, j, moving], bend[moving], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [900.0, -900.0])
+def test_predictions_beyond_floating_point_keep_their_derivatives(shift):
+    p = problem()
+    theta, ones, alive = p.from_natural(TRUTH), np.ones((1, 60)), np.ones((1, 3), bool)
+    moved = theta + shift * np.array([1, 1, 0, 1, 0])
+    near, far = (newton.derivatives(p, t[None], ones, alive, y) for t, y in ((theta, p.y), (moved, p.y + shift)))
+    np.testing.assert_allclose(far.hessian, near.hessian, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(far.gradient, near.gradient, atol=1e-9)
+    assert far.value[0] == pytest.approx(near.value[0], rel=1e-9)
+
+
+def test_threads_change_nothing():
+    p = problem(Huber(0.005))
+    weights = RNG.multinomial(60, np.full(60, 1 / 60), size=1100).astype(float)  # more than one chunk
+    start = np.repeat(p.from_natural(TRUTH)[None], 1100, axis=0)
+    one, two = (newton.solve(p, start, weights, threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one.theta, two.theta)
+    np.testing.assert_array_equal(one.steps, two.steps)
 
 
 def test_exact_data_give_the_truth_back():

@@ -18,7 +18,8 @@ from scalelaw.fitting.objectives import AbsoluteDeviation, Huber, LeastSquares, 
 from scalelaw.fitting.point import Point, layout, solver_order
 from scalelaw.fitting.result import Fit
 from scalelaw.fitting.setup import in_units, log_units, problem_of
-from scalelaw.laws import Law, Smooth, SumOfPowers
+from scalelaw.fitting.starts import best_ends
+from scalelaw.laws import Law, Smooth
 
 Array = NDArray[np.float64]
 
@@ -26,16 +27,6 @@ ENOUGH_TO_SEARCH = 3000
 """Runs that tell good starts from bad ones; beyond them a search costs time and finds nothing new."""
 STARTS = 7
 """Starts of a sum of power laws: the law's guess, and the best points of the screened grid."""
-PATIENCE = {True: 30, False: 100}
-"""Steps after which a start is given up while others have ended: of Newton, of Gauss-Newton."""
-LAST = {True: 1000, False: 40}
-"""Steps that the best start may take in the end: in closed form, with second derivatives by differences."""
-WIDE = 4.0
-"""Multiple of the median absolute residual that makes a wide delta."""
-MEET = 1e-5
-"""Starts whose wide objectives differ by less than this share have met."""
-SAME = 1e-6
-"""Two starts agree when their objectives differ by less than this share."""
 
 
 def fit(
@@ -137,17 +128,16 @@ def _search(law: type[Law], problem: newton.Problem, data: dict[str, Array], w: 
 
     Many runs are thinned to a fixed sample for the search; all of them then take the last steps from what it found.
     """
-    if problem.runs <= ENOUGH_TO_SEARCH:
-        sample = np.arange(problem.runs)
-    else:
+    thin, few, few_w = problem, data, w
+    if problem.runs > ENOUGH_TO_SEARCH:
         sample = np.sort(np.random.default_rng(0).permutation(problem.runs)[:ENOUGH_TO_SEARCH])
-    thin = replace(problem, x=problem.x[:, sample], y=problem.y[:, sample])
-    few = {letter: values[sample] for letter, values in data.items()}
+        thin = replace(problem, x=problem.x[:, sample], y=problem.y[:, sample])
+        few, few_w = {letter: values[sample] for letter, values in data.items()}, w[sample]
     if isinstance(problem, newton.SumProblem):
         assert isinstance(thin, newton.SumProblem)
-        return _search_sum(law, problem, thin, few, w, w[sample], held)
+        return _search_sum(law, problem, thin, few, w, few_w, held)
     assert isinstance(problem, newton.SmoothProblem)
-    return _search_smooth(law, problem, thin, few, w, w[sample])
+    return _search_smooth(law, problem, thin, few, w, few_w)
 
 
 def _search_sum(
@@ -168,7 +158,7 @@ def _search_sum(
     sides = [living]
     if problem.form.constant and living[0] and not held.bounded(layout(law)[0][1]):
         sides.append(living & (np.arange(len(living)) > 0))
-    best = _best(law, problem, thin, starts, sides, w, few_w)
+    best = best_ends(law, problem, thin, starts, sides, w, few_w)
     chosen = 0
     if len(best) == 2:
         inner, face = best[0].solution, best[1].solution
@@ -204,7 +194,7 @@ def _search_smooth(
     if problem.eased:
         starts = law.to_search(starts)
     nothing = np.ones(0, bool)
-    (best,) = _best(law, problem, thin, starts, [nothing], w, few_w)
+    (best,) = best_ends(law, problem, thin, starts, [nothing], w, few_w)
     theta = best.solution.theta[0]
     without = None
     for j, name in enumerate(law.names()):  # the face where a parameter is 0, for the trade-off with it
@@ -217,110 +207,6 @@ def _search_smooth(
                 without = face
     point = Point(law, problem, theta, nothing, float(best.solution.value[0]), w)
     return _Found(point, theta.copy(), best.seen(without))
-
-
-@dataclass(frozen=True)
-class _Best:
-    solution: newton.Solution
-    agreed: int
-    starts: int
-
-    def seen(self, without: Point | None) -> Seen:
-        s = self.solution
-        return Seen(bool(s.certified[0]), float(s.decrement[0]), self.agreed, self.starts, without)
-
-
-def _best(
-    law: type[Law],
-    problem: newton.Problem,
-    thin: newton.Problem,
-    starts: Array,
-    sides: list[newton.Mask],
-    w: Array,
-    few_w: Array,
-) -> list[_Best]:
-    """For each side (which terms may live) the lowest certified end over the starts, taken on to all runs."""
-    counts = [len(starts), *[(len(starts) + 1) // 2] * (len(sides) - 1)]  # a face has a parameter less to find
-    alive = np.repeat(np.stack(sides), counts, axis=0)
-    ends = _ends(thin, np.concatenate([starts[:count] for count in counts]), alive, few_w)
-    found = []
-    for count, last in zip(counts, np.cumsum(counts).tolist(), strict=True):
-        solved = ends.take(slice(last - count, last))
-        value = np.where(solved.certified, solved.value, np.inf)
-        if not solved.certified.any():  # an uncertified row counts only where no row is certified
-            value = np.where(np.isfinite(solved.value), solved.value, np.inf)
-        # of rows that are equal to rounding, the most nearly stationary
-        best = int(np.argmin(np.where(value <= value.min() * (1 + 1e-12), solved.decrement, np.inf)))
-        near = np.abs(solved.value - value[best]) <= SAME * value[best] + 1e-20
-        agreed = int((near & solved.certified).sum())
-        one = solved.take(slice(best, best + 1))
-        if thin.runs < problem.runs or not issubclass(law, SumOfPowers) or not one.certified[0]:
-            most = LAST[issubclass(law, SumOfPowers)]
-            one = newton.solve(problem, one.theta, w[None], alive=one.alive, exact=True, most=most)
-        found.append(_Best(one, agreed, count))
-    return found
-
-
-def _ends(thin: newton.Problem, starts: Array, alive: newton.Mask, w: Array) -> newton.Solution:
-    """Where the starts end.
-
-    A delta that is small beside the residuals makes long paths: the starts then first go down a wider objective, and
-    starts that meet there go on as one.
-    """
-    if isinstance(thin, newton.SumProblem):
-        starts = newton.approach(thin, starts, w[None], alive)
-    wide = _widened(thin, starts, alive)
-    patience, meeting = PATIENCE[alive.shape[1] > 0], None if wide is None else MEET**2
-    first = newton.solve(wide or thin, starts, w[None], alive=alive, most=patience, tolerance=meeting)
-    if wide is None:
-        return first if first.certified.any() else newton.solve(thin, starts, w[None], alive=alive)
-    leader, leads = _leaders(first, alive)
-    second = newton.solve(thin, first.theta[leads], w[None], alive=alive[leads])
-    ended = leader >= 0
-    followers = second.take(np.maximum(leader, 0))
-    return replace(
-        followers,
-        value=np.where(ended, followers.value, np.inf),
-        decrement=np.where(ended, followers.decrement, np.inf),
-        certified=followers.certified & ended,
-    )
-
-
-def _widened(thin: newton.Problem, starts: Array, alive: newton.Mask) -> newton.Problem | None:
-    """The problem with a delta of the size of the residuals of the better starts; None where it has that already."""
-    goal = thin.objective
-    if not isinstance(goal, Huber | AbsoluteDeviation):
-        return None
-    with np.errstate(all="ignore"):
-        f = thin.curve(np.clip(starts, thin.lower, thin.upper), alive).f
-        r, _ = thin.residuals(f, thin.y)
-        size = np.median(np.abs(r), axis=1)
-    if not np.isfinite(size).any():
-        return None
-    width = WIDE * float(np.nanmin(np.where(np.isfinite(size), size, np.nan)))
-    if width <= 0 or (isinstance(goal, Huber) and goal.width >= width / 3):
-        return None
-    return replace(thin, objective=Huber(width))
-
-
-def _leaders(first: newton.Solution, alive: newton.Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each row the place of its leader in `leads`, the first rows of each end that was reached.
-
-    Rows of one side whose objectives agree to rounding have met. Rows without an end, -1, are left behind where their
-    side has any.
-    """
-    leads: list[int] = []
-    exact = 1e-20  # below this an objective is rounding
-    leader = np.full(len(first.value), -1, np.int64)
-    for row in np.lexsort((first.value, ~first.certified)):
-        mine = [place for place, other in enumerate(leads) if (alive[row] == alive[other]).all()]
-        if mine and not first.certified[row]:
-            continue
-        met = [p for p in mine if abs(first.value[row] - first.value[leads[p]]) <= MEET * first.value[leads[p]] + exact]
-        leader[row] = met[0] if met else len(leads)
-        if not met:
-            leads.append(int(row))
-    return leader, np.array(leads)
 
 
 def _params(point: Point, held: Constraints) -> dict[str, float]:

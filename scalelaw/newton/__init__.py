@@ -14,13 +14,14 @@ its geometric mean, which makes results independent of the user's units.
 """
 
 from scalelaw.newton.calculus import Derivatives, derivatives
-from scalelaw.newton.descent import CHUNK, Solution
+from scalelaw.newton.descent import CHUNK
 from scalelaw.newton.problem import Array, Curve, Mask, Objective, Problem, Space
 from scalelaw.newton.projection import approach
 from scalelaw.newton.screen import screen
 from scalelaw.newton.smooth import SmoothProblem
 from scalelaw.newton.solver import Kinked, solve
 from scalelaw.newton.sums import Form, SumProblem
+from scalelaw.newton.walk import Solution
 
 __all__ = [
     "CHUNK",

@@ -49,12 +49,10 @@ class Curve:
     Attributes:
         f: (rows, points) log prediction.
         jacobian: (rows, size, points) derivative of f by theta.
-        shares: per term, (rows, points) share of the prediction; empty for laws that are no sum of power laws.
     """
 
     f: Array
     jacobian: Array
-    shares: list[Array]
 
 
 @dataclass(frozen=True)
@@ -110,13 +108,6 @@ class Problem(ABC):
     @abstractmethod
     def curve(self, theta: Array, alive: Mask, x: Array | None = None) -> Curve:
         """The law at rows of theta, at `x` (the runs' own by default)."""
-
-    @abstractmethod
-    def bent(self, theta: Array, curve: Curve, slope: Array, exact: bool) -> Array | None:
-        """sum_i slope_i d2f_i + g_i g_i^T slope_i, (rows, size, size): the second derivative's part of the Hessian.
-
-        None where it is left out (Gauss-Newton).
-        """
 
     @abstractmethod
     def owned(self, alive: Mask) -> Mask:

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from scalelaw.newton.problem import Array, Mask
 from scalelaw.newton.sums import Form, SumProblem
 
+MANY = 8
+"""From so many rows on the products of features, which they share, are worth their memory."""
+BLOCK = 256
+"""Runs multiplied at once: more would make BLAS start threads, which cost more than they save."""
+
 
 def screen(problem: SumProblem, weights: Array, *, starts: int = 12, faces: bool = True) -> tuple[Array, Mask]:
     """Global starts: on a log grid of exponents the amplitudes solve a tiny linear problem (relative errors squared).
@@ -38,7 +43,10 @@ def screen(problem: SumProblem, weights: Array, *, starts: int = 12, faces: bool
     features = np.concatenate(columns)  # (width, runs), over the loss and its peak
     unit = np.exp(-np.concatenate(peaks))
     grid, picks = plan.grid, plan.picks
-    products = weights @ (features[plan.first] * features[plan.second]).T
+    if rows < MANY and 2 * len(plan.first) > len(features) ** 2:
+        products = _all_products(features, weights)[:, plan.first, plan.second]
+    else:
+        products = weights @ (features[plan.first] * features[plan.second]).T
     gram = products[:, plan.place]
     target, total = (weights @ features.T)[:, picks], weights.sum(axis=1)
     best = np.full((rows, len(grid)), np.inf)
@@ -66,6 +74,15 @@ def screen(problem: SumProblem, weights: Array, *, starts: int = 12, faces: bool
             theta[:, :, position + j] = grid[taken, at] * problem.scale[v]
             at += 1
     return theta, real
+
+
+def _all_products(features: Array, weights: Array) -> Array:
+    """(rows, width, width): sums over runs of every product of two of the features (width, runs)."""
+    total = np.zeros((len(weights), len(features), len(features)))
+    for start in range(0, features.shape[1], BLOCK):
+        part = features[:, start : start + BLOCK]
+        total += (part * weights[:, None, start : start + BLOCK]) @ part.T
+    return total
 
 
 @dataclass(frozen=True)

@@ -84,16 +84,14 @@ class SmoothProblem(Problem):
             f = found.real if f is None else f
         if f is None:
             f = self.law.log_curve(self.working(theta), x)
-        return Curve(np.ascontiguousarray(f), jacobian, [])
+        return Curve(np.ascontiguousarray(f), jacobian)
 
     def working(self, theta: Array) -> Array:
         """The law's working coordinates of the solver's."""
         return self.law.from_search(theta) if self.eased else theta
 
-    def bent(self, theta: Array, curve: Curve, slope: Array, exact: bool) -> Array | None:
-        """Central differences of sum_i slope_i g_i; None (Gauss-Newton) unless `exact`."""
-        if not exact:
-            return None
+    def bent(self, theta: Array, curve: Curve, slope: Array) -> Array:
+        """sum_i slope_i (d2f_i + g_i g_i^T), (rows, size, size), by central differences of sum_i slope_i g_i."""
         alive = np.ones((len(theta), 0), bool)
         found = np.zeros((len(theta), self.size, self.size))
         for j in np.flatnonzero(self.lower < self.upper):

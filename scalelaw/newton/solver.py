@@ -9,9 +9,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scalelaw.newton.descent import CHUNK, LOOSE, MAX_STEPS, TOLERANCE, Pace, Rows, Solution, descend
+from scalelaw.newton.descent import CHUNK, LOOSE, MAX_STEPS, SIDE, TOLERANCE, descend
 from scalelaw.newton.problem import Array, Mask, Objective, Problem
 from scalelaw.newton.sums import SumProblem
+from scalelaw.newton.walk import Pace, Rows, Solution
 
 SHARPER = 0.1
 """Each pass of the absolute deviations shrinks delta by this factor."""
@@ -59,15 +60,13 @@ def solve(
     alive = np.ones((count, problem.n_terms), bool) if alive is None else alive
     rows = Rows(weights, problem.y if y is None else y, np.ones((1, problem.size), bool) if free is None else free)
     exact = isinstance(problem, SumProblem) if exact is None else exact
-    pace = Pace(exact, most, (TOLERANCE if exact else LOOSE) if tolerance is None else tolerance)
-    chunk = max(1, min(CHUNK, CHUNK * 240 // max(1, problem.runs)))
+    chunk, side = (max(1, min(full, full * 240 // max(1, problem.runs))) for full in (CHUNK, SIDE))
+    pace = Pace(exact, most, (TOLERANCE if exact else LOOSE) if tolerance is None else tolerance, side)
     slices = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
 
     def one(at: slice) -> Solution:
-        # a row of its own for whatever is shared, so that rows can be dropped as they finish
-        own = Rows(*(np.repeat(v, len(theta[at]), axis=0) if len(v) == 1 else v[at] for v in vars(rows).values()))
         with np.errstate(all="ignore"):  # a step too far is not taken
-            return _chunk(problem, theta[at], own, alive[at], pace)
+            return _chunk(problem, theta[at], rows.take(at), alive[at], pace)
 
     workers = min(len(slices), threads or os.cpu_count() or 1)
     if workers < 2:
@@ -109,20 +108,24 @@ def _revivable(problem: SumProblem, found: Solution, rows: Rows, allowed: Mask) 
     """Rows whose constant was switched off although the objective would fall with it."""
     if not problem.form.constant or problem.lower[0] == problem.upper[0]:
         return np.zeros(len(found.value), bool)
-    f = problem.curve(found.theta, found.alive).f
-    r, _ = problem.residuals(f, rows.y)
-    push = problem.objective.psi(r) * (np.exp(-f) if problem.space == "log" else 1.0)
-    falls = (rows.weights * push).sum(axis=1) < 0
-    return np.asarray(allowed[:, 0] & rows.free[:, 0] & ~found.alive[:, 0] & falls)
+    again = np.asarray(allowed[:, 0] & rows.free[:, 0] & ~found.alive[:, 0])
+    if again.any():
+        dead = rows.take(again)
+        f = problem.curve(found.theta[again], found.alive[again]).f
+        r, _ = problem.residuals(f, dead.y)
+        push = problem.objective.psi(r) * (np.exp(-f) if problem.space == "log" else 1.0)
+        again[again] = (dead.weights * push).sum(axis=1) < 0
+    return again
 
 
 def _revive(problem: SumProblem, found: Solution, rows: Rows, again: Mask) -> Solution:
     """Descends once more from a small constant; keeps what is lower."""
-    theta = found.theta[again].copy()
-    theta[:, 0] = rows.y[again].min(axis=1) + np.log(1e-3)
-    alive = found.alive[again].copy()
+    own = rows.take(again)
+    theta = found.theta[again]
+    theta[:, 0] = own.y.min(axis=1) + np.log(1e-3)
+    alive = found.alive[again]
     alive[:, 0] = True
-    second = descend(problem, theta, rows.take(again), alive, Pace(True, MAX_STEPS, TOLERANCE))
+    second = descend(problem, theta, own, alive, Pace(True, MAX_STEPS, TOLERANCE, len(theta)))
     lower = second.value < found.value[again]
     at = np.flatnonzero(again)[lower]
     merged = {}

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from scalelaw.newton.moments import Tables
 from scalelaw.newton.problem import Array, Curve, Mask, Objective, Problem, Space
 
 
@@ -154,25 +155,12 @@ class SumProblem(Problem):
             jacobian[:, at] = part
             for j, v in enumerate(variables, start=at + 1):
                 np.multiply(part, -x[v], out=jacobian[:, j])
-        return Curve(top + np.log(total), jacobian, parts)
-
-    def bent(self, theta: Array, curve: Curve, slope: Array, exact: bool) -> Array:
-        """With shares p_k and z_k the (constant) gradient of ln term k: sum slope p_k z_k z_k^T, always exact."""
-        found = np.zeros((len(theta), self.size, self.size))
-        for share, (at, outer) in zip(curve.shares, self._outer, strict=True):
-            width = int(np.sqrt(len(outer)))
-            block = slice(at, at + width)
-            found[:, block, block] = ((slope * share) @ outer.T).reshape(-1, width, width)
-        return found
+        return Curve(top + np.log(total), jacobian)
 
     @cached_property
-    def _outer(self) -> list[tuple[int, Array]]:
-        """Per term its place in theta and z z^T over the runs, (width^2, runs)."""
-        found = []
-        for at, variables in self.form.blocks:
-            z = np.concatenate([np.ones((1, self.runs)), -self.x[list(variables)]])
-            found.append((at, (z[:, None, :] * z[None, :, :]).reshape(len(z) ** 2, -1)))
-        return found
+    def tables(self) -> Tables:
+        """What the moments of the runs need."""
+        return Tables.of(self.form.blocks, self.x)
 
     def owned(self, alive: Mask) -> Mask:
         """See the base class."""
