@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from scalelaw.newton.corner import on_corners
 from scalelaw.newton.descent import CHUNK, LOOSE, MAX_STEPS, SIDE, TOLERANCE, descend
 from scalelaw.newton.problem import Array, Mask, Objective, Problem
 from scalelaw.newton.sums import SumProblem
@@ -87,7 +88,7 @@ def _chunk(problem: Problem, theta: Array, rows: Rows, alive: Mask, pace: Pace) 
 
 
 def _sharpened(problem: Problem, kinked: Kinked, theta: Array, rows: Rows, alive: Mask, pace: Pace) -> Solution:
-    """Smooth problems with delta to 0, each from the last one's end.
+    """Smooth problems with delta to 0, each from the last one's end; then into the corner that they approach.
 
     The decrement is a bound: the smooth objective's own, plus delta / 2 for every residual inside delta, for that is
     all by which the two objectives can differ.
@@ -97,11 +98,12 @@ def _sharpened(problem: Problem, kinked: Kinked, theta: Array, rows: Rows, alive
         found = _chunk(replace(problem, objective=kinked.smooth(float(delta))), theta, rows, alive, pace)
         usable = np.isfinite(found.value)[:, None]
         theta, alive = np.where(usable, found.theta, theta), np.where(usable, found.alive, alive)
-    r, _ = problem.residuals(problem.curve(found.theta, found.alive).f, rows.y)
+    theta = on_corners(problem, found, rows, float(delta))
+    r, _ = problem.residuals(problem.curve(theta, found.alive).f, rows.y)
     value = (rows.weights * np.abs(r)).sum(axis=1)
     gap = (rows.weights * 0.5 * np.minimum(np.abs(r), delta)).sum(axis=1)
     decrement = (found.decrement * found.value / delta + gap) / (value + 1e-12 * rows.weights.sum(axis=1))
-    return replace(found, value=value, decrement=decrement)
+    return replace(found, theta=theta, value=value, decrement=decrement)
 
 
 def _revivable(problem: SumProblem, found: Solution, rows: Rows, allowed: Mask) -> Mask:
