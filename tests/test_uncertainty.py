@@ -426,6 +426,21 @@ def test_an_unidentified_quantity_is_open_and_never_narrow():
     assert dead.interval("optimal_size", C=1e14, k=6)[1] is None or dead.status == "converged"
 
 
+def test_profiles_are_widened_by_what_sizes_share():
+    """With E = 0 at its bound the interval still knows of size effects: the same losses, sizes a hair apart, do not."""
+    found = []
+    for seed in range(40):
+        runs = grid_runs(0.03, 0.03, seed)
+        one = fit(SizeData, **runs)
+        if one.status == "at_bound":
+            hair = 1 + 1e-9 * np.arange(60)
+            other = fit(SizeData, N=runs["N"] * hair, D=runs["D"], L=runs["L"])
+            assert (one.unit.word, other.unit.word) == ("size", "run")
+            found.append([np.ptp(f.interval("optimal_size", C=1e14, k=6)) for f in (one, other)])
+    assert len(found) >= 3
+    assert (np.array(found)[:, 0] > 1.2 * np.array(found)[:, 1]).all()
+
+
 def test_a_users_bound_ends_the_interval():
     runs = scattered_runs()
     found = fit(SizeData, bounds={"alpha": (0.0, 0.3)}, **runs)

@@ -20,6 +20,7 @@ from scalelaw.fitting.band import Band
 from scalelaw.fitting.linear import linearised
 from scalelaw.fitting.point import Point, solver_order
 from scalelaw.fitting.profile import Quantities, Rows, profile
+from scalelaw.fitting.units import grouped
 from scalelaw.laws import Law
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def standard_errors(fit: Fit, gradients: Array, values: Array | None) -> tuple[A
         return np.sqrt(variance), dof
     if values is None or not fit.own_bootstrap.usable:
         return unknown, dof
-    low, high = np.quantile(values, [0.5 - CENTRAL / 2, 0.5 + CENTRAL / 2], axis=0)
+    low, high = np.nanquantile(values, [0.5 - CENTRAL / 2, 0.5 + CENTRAL / 2], axis=0)
     return 0.5 * (high - low), dof
 
 
@@ -177,10 +178,10 @@ def profiled(fit: Fit, several: Quantities, count: int, level: float) -> tuple[A
         by_run, _ = there.variance(gradients)
         if k == 0:
             scale = np.where(np.isfinite(by_run) & (by_run > 0), np.sqrt(by_run), 1.0)
-        if fit.unit.labels is not None:
-            by_unit, dof = there.variance(gradients, there.clusters(fit.unit.labels, delete_one=fit.unit.delete_one))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                wider = half_width(level, dof) * np.sqrt(by_unit / by_run)
+        clusters = grouped(there, fit.data) if fit.unit.word == "size" else None
+        if clusters is not None:
+            by_unit, dof = there.variance(gradients, clusters)
+            wider = half_width(level, dof) * np.sqrt(by_unit / by_run)
             threshold = np.fmax(threshold, wider) if k else np.where(np.isfinite(wider), wider, threshold)
     return profile(point, start, alive, several, np.minimum(scale, 1.0), threshold)
 
@@ -258,9 +259,10 @@ def covariance(fit: Fit) -> Array | None:
     V = linear.covariance(fit.unit.clusters)[np.ix_(free, free)]
     if fit.basis == "bootstrap":
         own = fit.own_bootstrap
-        if not own.usable or (own.alive[own.certified] != point.alive).any():
+        same = (own.alive[own.certified] == point.alive).all(axis=1)  # those in which the same terms live
+        if not own.usable or same.mean() < 0.5:
             return None
-        drawn = own.theta[own.certified]
+        drawn = own.theta[own.certified][same]
         se, _ = standard_errors(fit, np.eye(len(free)), drawn)
         # correlations of all replicates, widths of the middle ones: a few run far away
         V = np.corrcoef(drawn[:, free], rowvar=False).reshape(V.shape) * np.outer(se[free], se[free])

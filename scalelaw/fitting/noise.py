@@ -12,12 +12,12 @@ from scalelaw import newton
 from scalelaw.fitting.linear import Linear, linearised
 from scalelaw.fitting.objectives import LeastSquares
 from scalelaw.fitting.point import Point
-from scalelaw.fitting.units import ENOUGH_SIZES, sizes, widest
+from scalelaw.fitting.units import ENOUGH_SIZES, grouped, sizes, widest
 from scalelaw.fitting.warnings import FitWarning
 
 Array = NDArray[np.float64]
 
-ALARM = 0.01
+ALARM = 0.05
 """A fit is said to lack something when that would happen by chance less often than this."""
 
 
@@ -137,9 +137,7 @@ def bend(point: Point, data: dict[str, Array], linear: Linear | None = None) -> 
             column = column / norm
             size = float(column @ linear.scores)
             more = _with_column(linear, column, linear.scores - size * column)
-            clusters = None
-            if unit.labels is not None:
-                clusters = more.clusters(unit.labels, delete_one=unit.delete_one)
+            clusters = grouped(more, data) if unit.word == "size" else None
             variance, dof = more.variance(np.eye(len(more.free))[-1:], clusters)
             if variance[0] > 0:
                 t = size / float(np.sqrt(variance[0]))
@@ -174,7 +172,11 @@ def cautions(point: Point, data: dict[str, Array]) -> list[FitWarning]:
         return found
     seen = noise(point, data)
     if seen is not None and seen.p is not None and seen.p < ALARM:
-        found.append(FitWarning("lack of fit", f"the curve misses by more than replicates differ (F = {seen.F:.3g})"))
+        found.append(
+            FitWarning(
+                "lack of fit", f"the curve misses by more than replicates differ (F = {seen.F:.3g}, p = {seen.p:.1g})"
+            )
+        )
     trend = bend(point, data)
     if trend is not None and trend.p < ALARM:
         found.append(FitWarning("bent residuals", str(trend)))

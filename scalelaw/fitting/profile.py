@@ -71,7 +71,9 @@ class _Search:
         """Distance of the end from the estimate, between the two nearest places; inf where it is open."""
         with np.errstate(invalid="ignore"):
             inside = self.inner + self._share(2.0) * (self.outer - self.inner)
-        return np.where(self.open | ~np.isfinite(self.outer), np.inf, inside)
+        collapsed = (self.inner <= 0) & (self.z_outer > 1 + CLOSE)  # not even the nearest place was found to be inside
+        unknown = ~np.isfinite(self.outer) | collapsed
+        return np.where(self.open | unknown, np.inf, inside)
 
     def _share(self, unknown: float) -> Array:
         """How far between inner and outer the threshold lies, roots of rises taken as linear."""

@@ -131,7 +131,11 @@ class Fit:
     @cached_property
     def unit(self) -> Unit:
         """What standard errors take as independent: runs, or model sizes where these give wider errors."""
-        return widest(self.linear, self.data)
+        alive = self.allowed | self.point.alive
+        revived = None
+        if self.linear is not None and (alive != self.point.alive).any():
+            revived = linearised(self.point, robust=False, theta=self.start, alive=alive)
+        return widest(self.linear, self.data, revived)
 
     @cached_property
     def own_bootstrap(self) -> Bootstrap:
@@ -206,7 +210,7 @@ class Fit:
         return intervals.interval(self, name, level, at)
 
     def profiles(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
-        """Profile intervals of all parameters on their working scale, infinite where open; kept once computed."""
+        """Profile intervals of all parameters on their working scale, infinite where open."""
         if level not in self._profiles:
             self._profiles[level] = intervals.all_profiles(self, level)
         return self._profiles[level]

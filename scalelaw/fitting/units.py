@@ -31,13 +31,11 @@ class Unit:
     Attributes:
         word: "run" or "size".
         sizes: how many different sizes the runs have; 0 where the law knows no size, or every run its own.
-        labels: (runs,) of the sizes, None for runs.
         clusters: of the linearised fit, None for runs.
     """
 
     word: str
     sizes: int
-    labels: Labels | None = field(default=None, repr=False)
     clusters: Clusters | None = field(default=None, repr=False)
 
     @property
@@ -54,25 +52,40 @@ def sizes(data: dict[str, Array]) -> Labels | None:
     return None if labels.max() + 1 == len(labels) else labels
 
 
-def widest(linear: Linear | None, data: dict[str, Array]) -> Unit:
+def widest(linear: Linear | None, data: dict[str, Array], revived: Linear | None = None) -> Unit:
     """The unit of a fit: sizes where they give any parameter a wider standard error than runs do, else runs.
 
     One unit for all that is asked of a fit: the wider for each quantity by itself would cover too much, because the
     residuals of independent runs hold what runs of a size share, whether or not it moves that quantity.
+
+    Args:
+        linear: the linearised fit.
+        data: letter -> (runs,).
+        revived: the same with terms alive that the fit has at 0, which are asked too.
     """
     labels = sizes(data)
-    if linear is None or labels is None:
-        return Unit("run", 0)
-    clusters = linear.clusters(labels)
-    count = clusters.count
-    if count < ENOUGH_SIZES:
-        clusters = linear.clusters(labels, delete_one=True)
-    if count < FEWEST_SIZES or not clusters.usable:
-        return Unit("run", count)
-    every = np.eye(len(linear.free))[linear.free]
-    by_run, by_size = linear.variance(every)[0], linear.variance(every, clusters)[0]
-    wider = bool((by_size > by_run).any())
-    return Unit("size", count, labels, clusters) if wider else Unit("run", count)
+    count = 0 if labels is None else int(labels.max()) + 1
+    wider, own = False, None
+    for one in (linear, revived):
+        clusters = None if one is None else grouped(one, data)
+        if one is None or clusters is None:
+            continue
+        own = clusters if one is linear else own
+        every = np.eye(len(one.free))[one.free]
+        wider |= bool((one.variance(every, clusters)[0] > one.variance(every)[0]).any())
+    return Unit("size", count, own) if wider and own is not None else Unit("run", count)
+
+
+def grouped(linear: Linear, data: dict[str, Array]) -> Clusters | None:
+    """Clusters of runs of one size, left out one by one where sizes are few; None where they say nothing."""
+    labels = sizes(data)
+    if labels is None:
+        return None
+    count = len(np.unique(labels[linear.kept]))
+    if count < FEWEST_SIZES:
+        return None
+    clusters = linear.clusters(labels, delete_one=count < ENOUGH_SIZES)
+    return clusters if clusters.usable else None
 
 
 def labels_of(law: type[Law], data: dict[str, Array], unit: str | ArrayLike) -> tuple[str, Labels]:

@@ -69,11 +69,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "lack of fit": (
         "the curve misses the runs by more than their replicates differ; intervals know nothing of a wrong form",
-        "choose another law",
+        "compare with another law on held-out runs",
     ),
     "bent residuals": (
         "residuals follow a quadratic trend that the law cannot; intervals know nothing of a wrong form",
-        "choose another law",
+        "compare with another law on held-out runs",
     ),
     "duplicate runs": (
         "some rows are equal in every variable and in the loss",
