@@ -177,6 +177,21 @@ def test_what_errors_rest_on():
     assert fit(SizeData, objective=AbsoluteDeviation(), **scattered_runs(n=24)).basis == "density"
 
 
+def test_a_known_interval_has_a_known_error():
+    """Also where some replicates of the bootstrap have E = 0 and the fit has not."""
+    mixed = 0
+    for seed in range(8):
+        found = fit(SizeData, objective=Huber(1e-3), **grid_runs(0.015, 0.015, seed))
+        if found.status != "converged":
+            continue
+        mixed += not found.own_bootstrap.alive.all()
+        for name, value in found.params.items():
+            low, high = found.interval(name)
+            assert found.stderr[name] > 0
+            assert low < value < high
+    assert mixed
+
+
 @pytest.mark.parametrize("objective", [Huber(0.006), Huber(1e-5), AbsoluteDeviation()], ids=str)
 def test_robust_errors_tell_the_real_spread(objective):
     """A line with normal noise: the median standard error against the spread of 200 estimates."""

@@ -130,6 +130,8 @@ def interval(fit: Fit, name: str, level: float, at: Mapping[str, Any]) -> Ends:
             drawn = fit.own_bootstrap.values(name, **at)
             values = (np.log(drawn) if log else drawn)[:, None]
         se, dof = standard_errors(fit, gradients, values)
+        if values is not None and not np.isfinite(se[0]):  # many replicates at a bound: their percentiles show it
+            return fit.own_bootstrap.interval(name, level, **at)
         half = half_width(level, dof) * se
         return _ends(float(middle[0] - half[0]), float(middle[0] + half[0]), log)
     if name in fit.params and fit.params[name] != fit.params[name]:

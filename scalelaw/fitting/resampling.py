@@ -15,7 +15,7 @@ from scalelaw import newton
 from scalelaw.errors import UserError
 from scalelaw.fitting import quantities, spread
 from scalelaw.fitting.band import Band
-from scalelaw.fitting.objectives import AbsoluteDeviation
+from scalelaw.fitting.objectives import AbsoluteDeviation, Huber
 from scalelaw.fitting.units import labels_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Ends = tuple[float | None, float | None]
 
 FEWEST = 20
 """Fewer replicates say nothing about a spread."""
-CERTIFIED = 0.9
+CERTIFIED = 0.8
 """With a smaller share of certified replicates nothing is said either."""
 ROUNDED = 0.05
 """Replicates of absolute deviations round the corner off over this share of the residuals' central half."""
@@ -198,22 +198,36 @@ def _smooth(fit: Fit) -> newton.Problem:
 
 
 def _weighted(fit: Fit, problem: newton.Problem, weights: Array, starts: int) -> _Chunk:
-    """Refits with runs counted (rows, runs) times, from the fit's own optimum and, for sums, from a global start."""
+    """Refits with runs counted (rows, runs) times, from the fit's own optimum and, for sums, from a global start.
+
+    Replicates that end uncertified are tried once more, from the end of the same objective with a wider delta.
+    """
     begin = np.repeat(fit.start[None], len(weights), axis=0)
     side = np.repeat(fit.allowed[None], len(weights), axis=0)
     warm = newton.solve(problem, begin, weights, alive=side, threads=1)
-    if starts == 1 or not isinstance(problem, newton.SumProblem):
-        return _Chunk(warm.theta, warm.alive, warm.certified, 0)
-    own, _ = newton.screen(problem, weights, starts=1, faces=False)
-    cold = newton.solve(problem, own[:, 0], weights, alive=side, threads=1)
-    lower = cold.certified & (~warm.certified | (cold.value < warm.value))
-    gap = np.abs(cold.value - warm.value) > 1e-6 * np.minimum(cold.value, warm.value) + 1e-20
-    return _Chunk(
-        np.where(lower[:, None], cold.theta, warm.theta),
-        np.where(lower[:, None], cold.alive, warm.alive),
-        warm.certified | cold.certified,
-        int((gap & cold.certified & warm.certified).sum()),
-    )
+    disagreed = 0
+    if starts == 2 and isinstance(problem, newton.SumProblem):
+        own, _ = newton.screen(problem, weights, starts=1, faces=False)
+        cold = newton.solve(problem, own[:, 0], weights, alive=side, threads=1)
+        gap = np.abs(cold.value - warm.value) > 1e-6 * np.minimum(cold.value, warm.value) + 1e-20
+        disagreed = int((gap & cold.certified & warm.certified).sum())
+        warm = _better(warm, cold, np.arange(len(weights)))
+    lost = np.flatnonzero(~warm.certified)
+    if len(lost) and isinstance(problem.objective, Huber):
+        wide = replace(problem, objective=Huber(2 * spread.window(fit.point)))
+        first = newton.solve(wide, begin[lost], weights[lost], alive=side[lost], threads=1)
+        second = newton.solve(problem, first.theta, weights[lost], alive=first.alive, threads=1)
+        warm = _better(warm, second, lost)
+    return _Chunk(warm.theta, warm.alive, warm.certified, disagreed)
+
+
+def _better(first: newton.Solution, second: newton.Solution, rows: NDArray[np.int64]) -> newton.Solution:
+    """`first`, with those of `rows` that `second` solves and `first` does not, or less well."""
+    wins = second.certified & (~first.certified[rows] | (second.value < first.value[rows]))
+    merged = {name: values.copy() for name, values in vars(first).items()}
+    for name, values in merged.items():
+        values[rows[wins]] = vars(second)[name][wins]
+    return newton.Solution(**merged)
 
 
 def _redrawn(

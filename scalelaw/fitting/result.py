@@ -30,7 +30,7 @@ Basis = Literal["residual variance", "sandwich", "bootstrap", "density", "unknow
 """What standard errors rest on: the residuals' variance (least squares); the sandwich of a robust objective; where too
 few residuals lie inside delta a bootstrap, or for few runs the density of residuals around 0."""
 
-OWN_REPLICATES = 1000
+OWN_REPLICATES = 500
 """Bootstrap replicates that a fit takes by itself where no formula for its spread is to be believed."""
 ENOUGH_TO_DRAW = 30
 """Runs from which resamples still determine the parameters."""
@@ -140,7 +140,7 @@ class Fit:
     @cached_property
     def own_bootstrap(self) -> Bootstrap:
         """The replicates that a fit takes by itself where its basis is the bootstrap."""
-        return self.bootstrap(OWN_REPLICATES)
+        return self.bootstrap(OWN_REPLICATES, starts=1)
 
     @cached_property
     def covariance(self) -> Array | None:
