@@ -112,7 +112,8 @@ def test_a_diverged_rate_brackets_from_above():
     row = optimal_learning_rates(table).cells.iloc[0]
     assert row["bound"] == "inside"
     assert row["best_lr"] == pytest.approx(2.0)
-    assert (row["low"], row["high"]) == (pytest.approx(1.0), pytest.approx(4.0))
+    assert (row["low"], row["high"]) == (pytest.approx(2**0.5), pytest.approx(4.0))  # half a step below, and up to it
+    assert row["kind"] == "grid"
 
 
 def test_noise_comes_from_seeds_and_else_from_curves():

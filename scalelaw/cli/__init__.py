@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 def _run(argv: list[str]) -> int:
     import tyro
 
-    from scalelaw.cli import backtests, catalogue, fits, readings, sweeps
+    from scalelaw.cli import backtests, catalogue, fits, readings, simulations, sweeps
 
     commands: dict[str, Callable[..., Any]] = {
         "sweep": sweeps.sweep,
@@ -56,6 +56,7 @@ def _run(argv: list[str]) -> int:
         "frontier": readings.frontier,
         "predict": readings.predict,
         "figures": readings.figures,
+        "simulate": simulations.simulate,
         "variants": catalogue.variants,
         "init": catalogue.init,
     }

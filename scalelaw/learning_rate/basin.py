@@ -1,4 +1,13 @@
-"""The basin of one cell: losses against ln(rate), its optimum with a Fieller interval, and the noise of all cells."""
+"""The basin of one cell: losses against ln(rate), its optimum with a Fieller interval, or a bound.
+
+Near its optimum ln loss = l + c phi(u) + s u with u the distance in ln(rate) from the best tested rate and
+
+    phi(u) = 2 (exp(k u) - 1 - k u) / k^2,
+
+which is u^2, the parabola, at k = 0. The skew k is one number for all cells; for k > 0 the basin climbs exponentially
+above the optimum and linearly below it. At given k the curve is linear in its three coefficients and every origin of
+u gives the same curve, so three rates determine it and Fieller's interval is exact for it, as for the parabola.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +17,21 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import factorial
 
 from scalelaw.fitting.straightness import t_quantile
 
 Array = NDArray[np.float64]
 Bound = Literal["inside", "above", "below"]
+Kind = Literal["curve", "grid", "edge"]
 
 WINDOW = float(np.log(2.0)) * 1.05
 """Rates within this distance in ln(rate) of the best one make the parabola; further away basins are lopsided."""
+WIDE = 2 * WINDOW
+"""The same for the lopsided curve, and for all that is learnt of the basins' shape."""
+
+_SERIES = 2 / factorial(np.arange(2, 72))
+_SLOPES = (np.arange(len(_SERIES)) * _SERIES)[1:]
 
 
 @dataclass(frozen=True)
@@ -27,11 +43,24 @@ class Basin:
     count: Array
     diverged: float | None
 
+    def near(self, width: float) -> NDArray[np.bool_]:
+        """Which rates lie within `width` of the best tested one."""
+        return np.asarray(np.abs(self.x - self.x[int(np.argmin(self.y))]) <= width)
+
 
 @dataclass(frozen=True)
 class Optimum:
-    """ln of the best rate, its interval (None: open), its standard error (None for a bound), its kind, and the
-    basin's quadratic coefficient (None without a parabola)."""
+    """The optimum of one cell, in ln rate.
+
+    Attributes:
+        best: the curve's lowest point, or the best tested rate.
+        low, high: its interval (None: open); for a bound one end is the rate next to the edge, the other is open.
+        stderr: standard error (None when unknown, and for what no curve gives).
+        bound: inside the grid, or a bound at its edge.
+        bend: the curve's quadratic coefficient at its lowest point (None without a curve).
+        kind: whether a curve, the grid alone or its edge tells where the optimum is.
+        limits: where the optimum lies by the grid alone: half a step around the best rate, open beyond an edge.
+    """
 
     best: float
     low: float | None
@@ -39,6 +68,8 @@ class Optimum:
     stderr: float | None
     bound: Bound
     bend: float | None = None
+    kind: Kind = "curve"
+    limits: tuple[float, float] = (-np.inf, np.inf)
 
 
 def basin_of(cell: pd.DataFrame) -> Basin:
@@ -60,64 +91,77 @@ def basin_of(cell: pd.DataFrame) -> Basin:
     return Basin(x, y, count, float(above.min()) if len(above) else None)
 
 
-def pooled_noise(cells: list[pd.DataFrame], basins: list[Basin]) -> tuple[float | None, float, str]:
-    """Standard deviation of ln loss between seeds, its degrees of freedom, and where it comes from.
+def phi(u: Array, skew: Array | float) -> Array:
+    """The basin's shape, u^2 at skew 0; arrays broadcast."""
+    return np.asarray(u * u * np.polynomial.polynomial.polyval(skew * u, _SERIES))
 
-    Seeds where they leave three degrees of freedom or more, else the residuals of the cells' parabolas.
+
+def phi_by_skew(u: Array, skew: Array | float) -> Array:
+    """Derivative of `phi` by the skew."""
+    return np.asarray(u**3 * np.polynomial.polynomial.polyval(skew * u, _SLOPES))
+
+
+def optimum(basin: Basin, noise: float | None, dof: float, level: float, skew: float | None = 0.0) -> Optimum:
+    """The curve's lowest point with its Fieller interval, or what the grid says.
+
+    Args:
+        basin: one cell.
+        noise: standard deviation of ln loss of a run, None when unknown.
+        dof: degrees of freedom of `noise`.
+        level: of the interval.
+        skew: of the curve; 0 is the parabola; None takes the best tested rate, known to half a step.
     """
-    squares = dof = 0.0
-    for cell in cells:
-        done = cell[cell["status"] == "finished"] if "status" in cell else cell
-        logs = np.log(done["val_loss"].to_numpy(float))
-        rates, which = np.unique(done["peak_lr"].to_numpy(float), return_inverse=True)
-        for number in range(len(rates)):
-            values = logs[which.ravel() == number]
-            squares += float(((values - values.mean()) ** 2).sum())
-            dof += len(values) - 1
-    if dof >= 3:
-        return float(np.sqrt(squares / dof)), dof, "seeds"
-    squares = dof = 0.0
-    for basin in basins:
-        if len(basin.x) < 4:
-            continue
-        use = np.abs(basin.x - basin.x[int(np.argmin(basin.y))]) <= 2 * WINDOW
-        if use.sum() >= 4:
-            design = np.stack([np.ones(int(use.sum())), basin.x[use], basin.x[use] ** 2], axis=1)
-            coefficients, *_ = np.linalg.lstsq(design, basin.y[use], rcond=None)
-            squares += float((basin.count[use] * (basin.y[use] - design @ coefficients) ** 2).sum())
-            dof += float(use.sum()) - 3
-    return (float(np.sqrt(squares / dof)), dof, "curves") if dof >= 1 and squares > 0 else (None, 0.0, "unknown")
-
-
-def optimum(basin: Basin, noise: float | None, dof: float, level: float) -> Optimum:
-    """The vertex with its Fieller interval, or a bound at the grid's edge."""
     x, y = basin.x, basin.y
     best = int(np.argmin(y))
-    if best == len(x) - 1:
-        below = float(x[best - 1]) if best else None
-        if basin.diverged is not None:  # higher rates were tried and diverged: bracketed, but by no curve
-            spread = None if below is None else (basin.diverged - below) / 4
-            return Optimum(float(x[best]), below, basin.diverged, spread, "inside" if below is not None else "below")
-        return Optimum(float(x[best]), below, None, None, "above")
-    if best == 0:
-        return Optimum(float(x[0]), None, float(x[1]), None, "below")
-    use = np.abs(x - x[best]) <= WINDOW
+    at = float(x[best])
+    below = float(x[best - 1]) if best else None
+    above = float(x[best + 1]) if best < len(x) - 1 else None
+    half_below = -np.inf if below is None else (at + below) / 2
+    half_above = np.inf if above is None else (at + above) / 2
+    if above is None:
+        if basin.diverged is None:
+            return Optimum(at, below, None, None, "above", kind="edge", limits=(half_below, np.inf))
+        # higher rates were tried and diverged: bracketed, but by no curve, and up to the one that diverged
+        if below is None:
+            return Optimum(at, None, basin.diverged, None, "below", kind="edge", limits=(-np.inf, basin.diverged))
+        limits = (half_below, basin.diverged)
+        return Optimum(at, *limits, None, "inside", kind="grid", limits=limits)
+    if below is None:
+        return Optimum(at, None, above, None, "below", kind="edge", limits=(-np.inf, half_above))
+    limits = (half_below, half_above)
+    grid = Optimum(at, *limits, None, "inside", kind="grid", limits=limits)
+    if skew is None:
+        return grid
+    use = basin.near(WIDE if skew else WINDOW)
     use[[best - 1, best + 1]] = True
-    u = x[use] - x[best]
-    design = np.stack([np.ones(len(u)), u, u * u], axis=1)
+    u = x[use] - at
+    design = np.stack([np.ones(len(u)), u, phi(u, skew)], axis=1)
     weight = basin.count[use]
     inverse = np.linalg.inv(design.T @ (weight[:, None] * design))
     _, slope, bend = inverse @ (design.T @ (weight * y[use]))
-    vertex = float(np.clip(-slope / (2 * bend), u.min(), u.max())) if bend > 0 else 0.0
-    if noise is None or bend <= 0:
-        return Optimum(float(x[best]) + vertex, None, None, None, "inside")
-    V = noise**2 * inverse[1:, 1:]
-    along = np.array([1.0, 2 * vertex])
-    stderr = float(np.sqrt(along @ V @ along)) / (2 * float(bend))
-    low, high = _fieller(float(slope), float(bend), V, t_quantile(level, dof))
-    at = float(x[best])
-    ends = [None if end is None else at + end for end in (low, high)]
-    return Optimum(at + vertex, ends[0], ends[1], stderr, "inside", float(bend))
+    if bend <= 0:
+        return grid
+    # the derivative is slope + 2 bend t, with t = (exp(k u) - 1) / k a stretched distance
+    lowest = -slope / (2 * bend)
+    vertex = float(np.clip(_unstretched(lowest, skew), u.min(), u.max()))
+    bend_there = float(bend * np.exp(skew * vertex))
+    if noise is None:
+        return Optimum(at + vertex, None, None, None, "inside", bend_there, limits=limits)
+    V = np.asarray(noise**2 * inverse[1:, 1:], dtype=np.float64)
+    along = np.array([1.0, 2 * np.expm1(skew * vertex) / skew if skew else 2 * vertex])
+    stderr = float(np.sqrt(along @ V @ along)) / (2 * bend_there)
+    ends = [
+        None if end is None or not np.isfinite(moved := _unstretched(end, skew)) else at + moved
+        for end in _fieller(float(slope), float(bend), V, t_quantile(level, dof))
+    ]
+    return Optimum(at + vertex, ends[0], ends[1], stderr, "inside", bend_there, limits=limits)
+
+
+def _unstretched(t: float, skew: float) -> float:
+    """u of t = (exp(k u) - 1) / k; infinite where no u has this t."""
+    if not skew:
+        return float(t)
+    return float(np.log1p(skew * t) / skew) if skew * t > -1 else float(-np.inf * np.sign(skew))
 
 
 def _fieller(slope: float, bend: float, V: Array, t: float) -> tuple[float | None, float | None]:

@@ -1,29 +1,34 @@
 """The best learning rate of every cell (a variant trained for one length), and its trend in size and epochs.
 
 Losses near the best rate are smooth in ln(rate), so the optimum is the vertex of a parabola in ln(rate) through the
-rates within a factor of about two of the best tested one. Three rates determine a parabola exactly; the noise comes
-from repeated seeds, or else from cells with more rates than three. Where the best tested rate is the largest or
-smallest one, the optimum is not inside the grid: the cell holds a bound, is marked so, and enters the trend as one.
+rates within a factor of about two of the best tested one; or of a lopsided curve through those within four, where that
+is surely better on cells left out. Three rates determine either curve exactly; the noise comes from repeated seeds, or
+else from cells with more rates than three. Where the best tested rate is the largest or smallest one, the optimum is
+not inside the grid: the cell holds a bound, is marked so, and enters the trend as one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from scalelaw.errors import UserError
+from scalelaw.errors import UserError, nearest
 from scalelaw.fitting import Band
-from scalelaw.learning_rate.basin import Basin, Optimum, basin_of, optimum, pooled_noise
-from scalelaw.learning_rate.trend import RateTrend, fit_trend
+from scalelaw.learning_rate.basin import Basin, Optimum, basin_of, optimum
+from scalelaw.learning_rate.candidates import TrendChoice, choose_trend
+from scalelaw.learning_rate.censored import Observed
+from scalelaw.learning_rate.shape import SKEWS, Curve, Shape, choose_shape, pooled_noise
+from scalelaw.learning_rate.trend import PER, RateTrend, Terms, fit_trend, observed, terms_of
 from scalelaw.runs import RunTable
 
 CELL = ("variant", "macs_per_image", "params", "epochs", "images_seen", "batch_size")
 KEYS = ("dataset", "family", "unique_images", *CELL)
 """Columns that tell cells apart, where the table has them."""
+CURVES = ("auto", *get_args(Curve))
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,17 @@ class LearningRates:
     """Optimal learning rates.
 
     Attributes:
-        cells: one row a cell: variant, macs_per_image, params, epochs, images_seen, batch_size, best_lr (the parabola's
-            vertex, or the edge rate), low, high (95 % interval; one end is None for a bound), bound, rates (different
-            ones tested), runs, best_loss (mean loss of the best tested rate).
+        cells: one row a cell: dataset, family, unique_images, variant, macs_per_image, params, epochs, images_seen,
+            batch_size, best_lr (the curve's lowest point, or the best tested rate), low, high (interval; one end is
+            None for a bound), bound, kind (curve, grid, edge: what tells where the optimum is), best_lr_per_256
+            (best_lr / batch_size x 256), rates (different ones tested), runs, best_loss (mean loss of the best tested
+            rate).
+        shape: the curve, and how it was chosen.
         inside_share: share of cells whose optimum is inside their grid.
         noise: standard deviation of ln loss between runs that differ by seed alone, None when unknown.
         noise_basis: seeds, curves or unknown.
         trend: in ln size and ln epochs.
+        trend_per_256: the same of best_lr_per_256; None where a batch size is unknown.
         notes: what was left out.
     """
 
@@ -47,6 +56,33 @@ class LearningRates:
     noise_basis: str
     trend: RateTrend
     notes: tuple[str, ...]
+    shape: Shape
+    trend_per_256: RateTrend | None
+    _terms: Terms = field(repr=False)
+    _optima: Observed = field(repr=False)
+
+    @property
+    def edge_cells(self) -> pd.DataFrame:
+        """The cells whose best tested rate is their grid's highest or lowest: their loss is an upper bound."""
+        return self.cells[self.cells["bound"] != "inside"]
+
+    def at_edge(self, runs: RunTable) -> NDArray[np.bool_]:
+        """Which runs belong to a cell at its grid's edge, (runs,): `fits_with_edges` takes them as upper bounds."""
+        keys = [name for name in KEYS if name in runs.frame and self.cells[name].notna().any()]
+        edges = set(_keys(self.edge_cells, keys))
+        return np.array([key in edges for key in _keys(runs.frame, keys)], dtype=bool)
+
+    def without_edges(self, runs: RunTable) -> RunTable:
+        """The runs of other cells than those at an edge; `notes` says how many were left out."""
+        edge = self.at_edge(runs)
+        if not edge.any():
+            return runs
+        note = f"left out: {int(edge.sum())} of {len(runs)} runs, whose cell's best rate is at the edge of its grid"
+        return runs.where(~edge, note)
+
+    def candidates(self, monotone: bool = False) -> TrendChoice:
+        """Constant, power law, and constant then falling, compared on left-out cells and on the largest."""
+        return choose_trend(self._terms, self._optima, monotone)
 
     def predict(self, macs_per_image: ArrayLike, epochs: ArrayLike, level: float = 0.95) -> Band:
         """The trend's rate at a size and a number of epochs."""
@@ -59,26 +95,48 @@ class LearningRates:
             "inside_share": self.inside_share,
             "noise": self.noise,
             "noise_basis": self.noise_basis,
-            "trend": {
-                "params": self.trend.params,
-                "stderr": self.trend.stderr,
-                "interval": {name: list(ends) for name, ends in self.trend.interval.items()},
-                "scatter": self.trend.scatter,
-                "status": self.trend.status,
-                "note": self.trend.note,
-            },
+            "shape": {"curve": self.shape.curve, "skew": self.shape.skew, "gain": self.shape.gain},
+            "trend": _plain(self.trend),
+            "trend_per_256": None if self.trend_per_256 is None else _plain(self.trend_per_256),
             "notes": list(self.notes),
         }
 
 
-def optimal_learning_rates(runs: RunTable, level: float = 0.95) -> LearningRates:
+def _plain(trend: RateTrend) -> dict[str, Any]:
+    return {
+        "params": trend.params,
+        "stderr": trend.stderr,
+        "interval": {name: list(ends) for name, ends in trend.interval.items()},
+        "scatter": trend.scatter,
+        "status": trend.status,
+        "note": trend.note,
+        "monotone": trend.monotone,
+    }
+
+
+def optimal_learning_rates(
+    runs: RunTable,
+    level: float = 0.95,
+    *,
+    curve: Curve | Literal["auto"] = "auto",
+    monotone: bool = False,
+) -> LearningRates:
     """The optimum of every cell with at least two rates, and the trend.
 
     Diverged runs count as what they are: a rate that is too high.
 
+    Args:
+        runs: any runs; diverged ones among them.
+        level: of the intervals.
+        curve: parabola; lopsided; auto, which is the lopsided one where it is surely better on cells left out; or grid,
+            which takes the best tested rate, known to half a step.
+        monotone: holds the trend to rates that never rise with size or epochs.
+
     Raises:
-        UserError: when rates or losses are missing, or no cell has two rates.
+        UserError: when rates or losses are missing, or no cell has two rates, or for another curve.
     """
+    if curve not in CURVES:
+        raise UserError(f"curve: {curve!r} is not one of {', '.join(CURVES)}{nearest(str(curve), list(CURVES))}")
     for name in ("peak_lr", "val_loss"):
         if not runs.has(name):
             raise UserError(f"{runs.source}: has no {name}; learning rates need it in every run")
@@ -96,21 +154,58 @@ def optimal_learning_rates(runs: RunTable, level: float = 0.95) -> LearningRates
     usable = [(cell, basin) for cell, basin in usable if len(basin.x)]
     if not usable:
         raise UserError(f"{runs.source}: no cell has two learning rates; add rates to [train] peak_lr")
-    noise, dof, basis = pooled_noise([cell for cell, _ in usable], [basin for _, basin in usable])
-    optima = [optimum(basin, noise, dof, level) for _, basin in usable]
+    basins = [basin for _, basin in usable]
+    shape = choose_shape(basins, curve)
+    noise, dof, basis = pooled_noise([cell for cell, _ in usable], basins, shape)
+    optima = [optimum(basin, noise, dof, level, shape.basis) for basin in basins]
     cells = pd.DataFrame([_row(cell, basin, found) for (cell, basin), found in zip(usable, optima, strict=True)])
     inside = np.array([found.bound == "inside" for found in optima])
+    if shape.curve == "lopsided" and abs(shape.skew) >= SKEWS[-1]:
+        notes.append(f"the basins' skew is at the end of what is tried, {shape.skew:g}: optima carry the form's error")
     if noise is None:
         notes.append("no repeated seeds and no cell with more than three rates: intervals of the optima are unknown")
-    return LearningRates(cells, float(inside.mean()), noise, basis, fit_trend(cells, optima, noise), tuple(notes))
+    terms, data = terms_of(cells), observed(optima, noise)
+    trend = fit_trend(terms, data, monotone)
+    return LearningRates(
+        cells=cells,
+        inside_share=float(inside.mean()),
+        noise=noise,
+        noise_basis=basis,
+        trend=trend,
+        notes=tuple(notes),
+        shape=shape,
+        trend_per_256=_per_256(cells, terms, data, trend),
+        _terms=terms,
+        _optima=data,
+    )
+
+
+def _per_256(cells: pd.DataFrame, terms: Terms, data: Observed, trend: RateTrend) -> RateTrend | None:
+    """The trend of rate / batch x 256: a shift where all batches are equal, else a regression of its own."""
+    batch = cells["batch_size"].astype(float).to_numpy()
+    if not np.isfinite(batch).all():
+        return None
+    if (batch == batch[0]).all():
+        return trend.scaled(PER / batch[0])
+    shift = np.log(PER / batch)
+    moved = Observed(data.y + shift, data.own, data.low + shift, data.high + shift, data.exact)
+    return fit_trend(terms, moved, trend.monotone)
+
+
+def _keys(frame: pd.DataFrame, names: list[str]) -> list[tuple[Any, ...]]:
+    """The rows' values of some columns, None where unknown."""
+    columns = frame[names].astype(object).where(frame[names].notna(), None)
+    return list(columns.itertuples(index=False, name=None))
 
 
 def _row(cell: pd.DataFrame, basin: Basin, found: Optimum) -> dict[str, Any]:
-    row: dict[str, Any] = {name: cell[name].iloc[0] if name in cell else None for name in CELL}
+    row: dict[str, Any] = {name: cell[name].iloc[0] if name in cell else None for name in KEYS}
     row["best_lr"] = float(np.exp(found.best))
     row["low"] = None if found.low is None else float(np.exp(found.low))
     row["high"] = None if found.high is None else float(np.exp(found.high))
     row["bound"] = found.bound
+    row["kind"] = found.kind
+    row["best_lr_per_256"] = None if pd.isna(row["batch_size"]) else row["best_lr"] / float(row["batch_size"]) * PER
     row["rates"] = len(basin.x)
     row["runs"] = len(cell)
     row["best_loss"] = float(np.exp(basin.y.min()))
