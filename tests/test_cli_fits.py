@@ -92,6 +92,20 @@ def test_standard_errors_under_each_unit_side_by_side(table, capsys):
         assert word in json.dumps(units)
 
 
+def test_seeds_give_a_noise_estimate_and_a_test_of_the_form(table, tmp_path, capsys):
+    _, frame = table
+    twice = pd.concat([frame, frame.assign(loss=frame["loss"] * 1.01)])
+    twice.to_csv(tmp_path / "seeds.csv", index=False)
+    code, said = run(["fit", str(tmp_path / "seeds.csv"), "--law", "size-data", "--json"], capsys)
+    assert code == 0
+    noise = json.loads(said.out)["noise"]
+    assert noise["sd"] == pytest.approx(np.log(1.01) / 2**0.5, rel=1e-9)  # pairs: half their squared difference
+    assert noise["dof"] == 80
+    code, said = run(["fit", str(tmp_path / "seeds.csv"), "--law", "size-data"], capsys)
+    assert "noise of a run: 0.00704" in said.out
+    assert "lack of fit: F = " in said.out
+
+
 def test_choose_tells_the_law_of_the_runs(table, capsys):
     path, _ = table
     argv = ["choose", path, "--law", "size-data", "--law", "L = A N^-a D^-b", "--factor", "10"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +41,14 @@ def start(*args: Any, **more: Any) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "COLUMNS": "80"},
         start_new_session=True,
+        preexec_fn=_as_a_terminal,
         **more,
     )
+
+
+def _as_a_terminal() -> None:
+    """Ctrl-C is heard: what runs the tests in the background ignores it, and its children would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def scalelaw(*args: Any, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -10,19 +10,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from scalelaw import stopping
 from scalelaw.errors import UserError
 
-FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
+FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, stopping.PREEMPTED, 130
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs one command and exits with its code."""
-    import signal
-
-    def preempted(*_: object) -> None:
-        raise SystemExit(PREEMPTED)
-
-    signal.signal(signal.SIGTERM, preempted)
+    stopping.listen()
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -102,12 +102,14 @@ def fit(
         kind, objective=goal, space=space, weights=w, fix=held, bounds=ranges, points=chosen.points, **given
     )
     more = [_answer(found, name, at) for name, at in wanted]
+    noise = found.noise()
     if json:
         print_json(
             {
                 **found.to_dict(data=False),
                 "columns": {letter: name for letter, (_, name) in columns.items()},
                 "notes": list(chosen.notes),
+                "noise": None if noise is None else noise.to_dict(),
                 **({"quantities": more} if more else {}),
                 **({"units": found.spreads().to_dict()} if units else {}),
             }
@@ -116,6 +118,8 @@ def fit(
     print(found)
     for one in more:
         print(f"{one['name']}: {number(one['value'])} (95 % interval {interval(one['low'], one['high'])})")
+    if noise is not None:
+        print(noise)
     if units:
         print(found.spreads())
     meaning = ", ".join(f"{letter} = {name}" for letter, (_, name) in columns.items())

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from scalelaw import stopping
 from scalelaw.errors import UserError
 from scalelaw.launch.orders import orders
 from scalelaw.runs import ResultsFolder, Run, files
@@ -140,6 +141,7 @@ class Crew:
     def follow(self) -> None:
         """Waits for one event of a worker and passes it on; another worker takes the place of one that crashed."""
         worker, event = self._events.get()
+        stopping.raise_if_asked()
         if event is None:
             self.running.remove(worker)
             if self._crashed(worker) and self.left:

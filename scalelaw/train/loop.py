@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from scalelaw import stopping
 from scalelaw.compute import Stopwatch
 from scalelaw.runs import Status
 from scalelaw.train.data import Order, Source
@@ -124,6 +125,7 @@ def run(
         return Outcome(status, loss, error, images_after(steps), dict(watch.seconds), reason)
 
     for step in range(1, order.steps + 1):
+        stopping.raise_if_asked()
         with watch("wait"):
             indices, weights = order.batch(step - 1)
         with watch("train"):

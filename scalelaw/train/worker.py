@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from pydantic import ValidationError
 
-from scalelaw import architecture, compute
+from scalelaw import architecture, compute, stopping
 from scalelaw.errors import UserError
 from scalelaw.runs import ResultsFolder, Run, files
 from scalelaw.sweep import RunConfig, data_facts, identity, run_cost
@@ -101,6 +101,7 @@ class Worker:
         except UserError as error:
             row = replace(row, status="failed", error="\n".join(error.messages))
         except Exception:
+            stopping.raise_if_asked()  # a library may have turned a signal into an error of its own: no failure
             lines = traceback.format_exc().strip().splitlines()
             row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
         self.results.commit_row(row)
