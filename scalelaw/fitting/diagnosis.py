@@ -181,14 +181,11 @@ def _trade_off(point: Point, seen: Seen) -> list[str]:
     if bare is None or point.dof < 1:
         return []
     law, names = point.law, solver_names(point.law)
-    if issubclass(law, SumOfPowers):
-        if not point.alive[0]:
-            return []
-        vanished = [names[0]]
+    if issubclass(law, Smooth):
+        at_zero = (bare.theta == bare.problem.lower) & (bare.theta < point.theta)
+        vanished = [name for name, zero in zip(names, at_zero, strict=True) if zero and name in law.vanishing]
     else:
-        vanished = [name for name, low, there in zip(names, bare.theta, point.theta, strict=True)
-                    if isinstance(law, type) and issubclass(law, Smooth) and name in law.vanishing and low < there
-                    and low == bare.problem.lower[names.index(name)]]  # fmt: skip
+        vanished = [names[0]] if point.alive[0] else []
     t2 = (bare.value - point.value) * spread.calibration(point)
     if t2 > t_quantile(0.95, point.dof) ** 2 or not vanished:
         return []

@@ -201,8 +201,7 @@ def _keys(frame: pd.DataFrame, names: list[str]) -> list[tuple[Any, ...]]:
 def _row(cell: pd.DataFrame, basin: Basin, found: Optimum) -> dict[str, Any]:
     row: dict[str, Any] = {name: cell[name].iloc[0] if name in cell else None for name in KEYS}
     row["best_lr"] = float(np.exp(found.best))
-    row["low"] = None if found.low is None else float(np.exp(found.low))
-    row["high"] = None if found.high is None else float(np.exp(found.high))
+    row["low"], row["high"] = _rate(found.low), _rate(found.high)
     row["bound"] = found.bound
     row["kind"] = found.kind
     row["best_lr_per_256"] = None if pd.isna(row["batch_size"]) else row["best_lr"] / float(row["batch_size"]) * PER
@@ -210,3 +209,8 @@ def _row(cell: pd.DataFrame, basin: Basin, found: Optimum) -> dict[str, Any]:
     row["runs"] = len(cell)
     row["best_loss"] = float(np.exp(basin.y.min()))
     return row
+
+
+def _rate(log_rate: float | None) -> float | None:
+    """A rate of its logarithm; None where it is unknown or beyond floating point, which no grid reaches."""
+    return None if log_rate is None or not -700 < log_rate < 700 else float(np.exp(log_rate))
