@@ -113,7 +113,8 @@ class Bend:
 def bend(point: Point, data: dict[str, Array], linear: Linear | None = None) -> Bend | None:
     """The strongest quadratic trend of the residuals in the logs of the variables; None where none can be told.
 
-    Each is one more column of the linearised fit, with the standard error of the fit's own unit.
+    Each is one more column of the linearised fit; the one that takes most of the residuals is tested, with the standard
+    error of the fit's own unit and for as many trends as were tried.
     """
     from scipy.special import stdtr
 
@@ -125,7 +126,8 @@ def bend(point: Point, data: dict[str, Array], linear: Linear | None = None) -> 
     root = np.sqrt(point.weights[linear.kept])
     logs = np.stack([np.log(data[letter][linear.kept]) for letter in letters])
     logs = logs - logs.mean(axis=1, keepdims=True)
-    found: list[Bend] = []
+    tried = 0
+    strongest: tuple[float, str, str, Array] | None = None
     for i, first in enumerate(letters):
         for j in range(i, len(letters)):
             z = root * logs[i] * logs[j]
@@ -134,18 +136,21 @@ def bend(point: Point, data: dict[str, Array], linear: Linear | None = None) -> 
             norm = float(np.sqrt(column @ column))
             if norm <= 1e-6 * float(np.sqrt(z @ z)) or norm == 0:
                 continue
+            tried += 1
             column = column / norm
             size = float(column @ linear.scores)
-            more = _with_column(linear, column, linear.scores - size * column)
-            clusters = grouped(more, data) if unit.word == "size" else None
-            variance, dof = more.variance(np.eye(len(more.free))[-1:], clusters)
-            if variance[0] > 0:
-                t = size / float(np.sqrt(variance[0]))
-                found.append(Bend(first, letters[j], t, 2 * float(stdtr(dof[0], -abs(t)))))
-    if not found:
+            if strongest is None or abs(size) > abs(strongest[0]):
+                strongest = size, first, letters[j], column
+    if strongest is None:
         return None
-    best = min(found, key=lambda one: one.p)
-    return replace(best, p=min(1.0, best.p * len(found)))
+    size, first, second, column = strongest
+    more = _with_column(linear, column, linear.scores - size * column)
+    clusters = grouped(more, data) if unit.word == "size" else None
+    variance, dof = more.variance(np.eye(len(more.free))[-1:], clusters)
+    if not variance[0] > 0:
+        return None
+    t = size / float(np.sqrt(variance[0]))
+    return Bend(first, second, t, min(1.0, tried * 2 * float(stdtr(dof[0], -abs(t)))))
 
 
 def _with_column(linear: Linear, column: Array, scores: Array) -> Linear:
