@@ -14,7 +14,7 @@ jax = pytest.importorskip("jax", reason="the trainer needs jax")
 
 from scalelaw import architecture  # noqa: E402
 from scalelaw.train import loop, nfnet, recipe, step, trace  # noqa: E402
-from scalelaw.train.data import Order, hierarchy  # noqa: E402
+from scalelaw.train.data import Batch, Order, hierarchy  # noqa: E402
 
 BATCH = 16
 MODEL = architecture.Variant("test", "nfnet", (8,), (1,), (1,), (8,), (1,), None)
@@ -52,7 +52,7 @@ def test_learns_an_easy_hierarchy(programs):
     outcome = run(programs, schedule(4000), rows)
     losses = [row["val_loss"] for row in rows.rows if "val_loss" in row]
     assert outcome.status == "finished"
-    untrained, _, _ = loop.evaluate(programs, SOURCE, programs.start(0)[0])
+    untrained, _, _ = loop.evaluate(programs, SOURCE, programs.start(0))
     assert outcome.val_loss < 0.2 < math.log(SOURCE.classes) == pytest.approx(untrained, abs=0.3)
     assert outcome.top1_error < 0.05
     assert outcome.images_seen == 4000
@@ -76,26 +76,27 @@ def test_every_rate_is_served_by_one_executable(programs):
 
 def test_evaluation_weighs_the_last_partial_batch_exactly(programs):
     """Against the mean over all 50 held-out images at once: 50 is not a multiple of the batch."""
-    params, _ = programs.start(3)
+    state = programs.start(3)
+    params = state["params"]
     images, labels = SOURCE.batch(SOURCE.arrays, SOURCE.holdout_indices())
     apply = jax.jit(lambda params, images: nfnet.apply(MODEL, SOURCE.classes, params, images))
     logits = np.asarray(apply(params, images), np.float64)
     labels = np.asarray(labels)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    loss, error, count = loop.evaluate(programs, SOURCE, params)
+    loss, error, count = loop.evaluate(programs, SOURCE, state)
     assert count == 50
     assert loss == pytest.approx(-log_p[np.arange(50), labels].mean(), rel=1e-5)
     assert error == pytest.approx((logits.argmax(axis=1) != labels).mean(), abs=1e-7)
-    quick, _, count = loop.evaluate(programs, SOURCE, params, at_most=10)
+    quick, _, count = loop.evaluate(programs, SOURCE, state, at_most=10)
     assert count == 10
     assert quick == pytest.approx(-log_p[np.arange(10), labels[:10]].mean(), rel=1e-5)
 
 
 def stepped(programs: step.Programs, indices: Any, weights: Any) -> tuple[Any, dict[str, float]]:
-    params, momentum = programs.start(0)
-    indices, weights = np.asarray(indices, np.int32), np.asarray(weights, np.float32)
-    params, _, metrics = programs.train(params, momentum, SOURCE.arrays, indices, weights, np.float32(0.5))
-    return jax.tree.map(np.asarray, params), {name: float(value) for name, value in metrics.items()}
+    indices = np.asarray(indices, np.int32)
+    batch = Batch({"index": indices, "epoch": np.zeros_like(indices)}, np.asarray(weights, np.float32))
+    state, metrics = programs.train(programs.start(0), SOURCE.arrays, batch, np.float32(0.5))
+    return jax.tree.map(np.asarray, state["params"]), {name: float(value) for name, value in metrics.items()}
 
 
 def test_padding_of_weight_zero_leaves_the_gradient_of_the_real_images(programs):
@@ -107,7 +108,7 @@ def test_padding_of_weight_zero_leaves_the_gradient_of_the_real_images(programs)
     for name in ("loss", "gradient_norm"):
         assert found[name] == pytest.approx(expected[name], rel=1e-5)
         assert again[name] == pytest.approx(expected[name], rel=1e-5)
-    start = jax.tree.map(np.asarray, programs.start(0)[0])
+    start = jax.tree.map(np.asarray, programs.start(0)["params"])
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), twice, start)
     assert max(jax.tree.leaves(moved)) > 1e-3
     for tree in (padded, other):
@@ -146,11 +147,9 @@ def test_a_rate_that_blows_up_is_a_diverged_outcome_with_its_trace(programs):
 @pytest.mark.parametrize(("excess", "status"), [(0.6, "diverged"), (0.4, "finished")])
 def test_three_bad_evaluations_after_warm_up_are_divergence(programs, excess, status):
     """ln K + 0.5 is the limit: guessing wrongly with confidence, not merely guessing."""
-    called = []
 
-    def bad(params: Any, arrays: Any, indices: Any, weights: Any) -> dict[str, Any]:
-        called.append(1)
-        images = float(weights.sum())
+    def bad(state: Any, arrays: Any, batch: Batch) -> dict[str, Any]:
+        images = float(batch.weights.sum())
         return {"loss": images * (math.log(SOURCE.classes) + excess), "wrong": images, "images": images}
 
     rows = Kept()
@@ -167,8 +166,8 @@ def test_three_bad_evaluations_after_warm_up_are_divergence(programs, excess, st
 
 
 def test_evaluations_during_warm_up_do_not_count_as_divergence(programs):
-    def bad(params: Any, arrays: Any, indices: Any, weights: Any) -> dict[str, Any]:
-        images = float(weights.sum())
+    def bad(state: Any, arrays: Any, batch: Batch) -> dict[str, Any]:
+        images = float(batch.weights.sum())
         return {"loss": images * 10.0, "wrong": images, "images": images}
 
     slow = dataclasses.replace(RULES, warmup_share=0.5)

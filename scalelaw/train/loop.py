@@ -19,7 +19,7 @@ from scalelaw.compute import Stopwatch
 from scalelaw.runs import Status
 from scalelaw.train.data import Order, Source
 from scalelaw.train.recipe import Recipe, learning_rate
-from scalelaw.train.step import Programs
+from scalelaw.train.step import Programs, State
 from scalelaw.train.trace import Trace
 
 TRACE_ROWS = 64  # about so many rows of a run's trace, whatever its length
@@ -38,7 +38,7 @@ class Outcome:
         status: finished or diverged.
         val_loss, top1_error: of the last evaluation; None where they are not finite.
         images_seen: training images shown.
-        seconds: by kind of work: train, evaluate, wait (for the next batch's indices and for files).
+        seconds: by kind of work: train, evaluate, wait (for the next batch and for files).
         reason: why it diverged, else None.
     """
 
@@ -83,7 +83,8 @@ def run(
         on_progress: called now and then with images seen and images per second.
     """
     order, watch = schedule.order, Stopwatch()
-    params, momentum = programs.start(schedule.seed)
+    state, everything = programs.start(schedule.seed), slice(0, order.batch_size)
+    batches = source.feed(order, 0, everything)
     steps = np.arange(order.steps)
     rates = learning_rate(steps, order.steps, schedule.peak_lr, rules.warmup_share).astype(np.float32)
     warmup = math.ceil(rules.warmup_share * order.steps)
@@ -127,11 +128,9 @@ def run(
     for step in range(1, order.steps + 1):
         stopping.raise_if_asked()
         with watch("wait"):
-            indices, weights = order.batch(step - 1)
+            batch = next(batches)
         with watch("train"):
-            params, momentum, metrics = programs.train(
-                params, momentum, source.arrays, indices, weights, rates[step - 1]
-            )
+            state, metrics = programs.train(state, source.arrays, batch, rates[step - 1])
         if pending is not None:  # one step late
             loss, pending = read(*pending), None
             if not math.isfinite(loss):
@@ -141,7 +140,7 @@ def run(
             with watch("train"):
                 metrics["loss"].block_until_ready()  # the whole step, so that none of it is timed as evaluation
             with watch("evaluate"):
-                val_loss, top1_error, count = evaluate(programs, source, params, None if last else QUICK_HOLDOUT)
+                val_loss, top1_error, count = evaluate(programs, source, state, None if last else QUICK_HOLDOUT)
             read(step, metrics, val_loss=val_loss, val_top1_error=top1_error, val_images=count)
             if not math.isfinite(val_loss):
                 return ended("diverged", step, f"held-out loss is {val_loss} after {step} steps")
@@ -161,20 +160,15 @@ def run(
     return ended("finished", order.steps)
 
 
-def evaluate(programs: Programs, source: Source, params: Any, at_most: int | None = None) -> tuple[float, float, int]:
+def evaluate(programs: Programs, source: Source, state: State, at_most: int | None = None) -> tuple[float, float, int]:
     """Mean loss (nats), top-1 error and number of held-out images, the last batch weighted exactly.
 
     Args:
         at_most: only the first so many held-out images; None for all.
     """
-    indices = source.holdout_indices()[:at_most]
     size = programs.batch_size
-    totals = []
-    for first in range(0, len(indices), size):
-        chunk = indices[first : first + size]
-        padded, weights = np.full(size, chunk[0], np.int32), np.zeros(size, np.float32)
-        padded[: len(chunk)], weights[: len(chunk)] = chunk, 1
-        totals.append(programs.evaluate(params, source.arrays, padded, weights))
+    batches = source.held_out(size, at_most, slice(0, size))
+    totals = [programs.evaluate(state, source.arrays, batch) for batch in batches]
     sums = [{name: float(value) for name, value in part.items()} for part in jax.device_get(totals)]
     images = sum(part["images"] for part in sums)
     return sum(p["loss"] for p in sums) / images, sum(p["wrong"] for p in sums) / images, round(images)

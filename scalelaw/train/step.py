@@ -16,9 +16,11 @@ import numpy as np
 
 from scalelaw import architecture
 from scalelaw.train import nfnet, recipe
-from scalelaw.train.data import Source
+from scalelaw.train.data import Batch, Order, Source
+from scalelaw.train.data.source import Arrays, Inputs
 
-Tree = Any
+State = dict[str, Any]
+"""All that a step changes: `params` and `momentum`, trees of arrays."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,16 @@ class Programs:
     """Compiled programs; calling one never compiles.
 
     Attributes:
-        train: (params, momentum, arrays, indices [b], weights [b], rate) -> (params, momentum, metrics); the first two
-            arguments' memory is reused.
-        evaluate: (params, arrays, indices [b], weights [b]) -> sums over the batch of loss, wrong answers and weights.
-        start: seed -> initial (params, momentum).
-        batch_size: b.
+        train: (state, arrays, batch, rate) -> (state, metrics); the first argument's memory is reused.
+        evaluate: (state, arrays, batch) -> sums over the batch of loss, wrong answers and weights.
+        start: seed -> initial state.
+        batch_size: b, the rows of a batch.
         compile_seconds: what building them took.
     """
 
-    train: Callable[..., tuple[Tree, Tree, dict[str, jax.Array]]]
-    evaluate: Callable[..., dict[str, jax.Array]]
-    start: Callable[[int], tuple[Tree, Tree]]
+    train: Callable[[State, Arrays, Batch, Any], tuple[State, dict[str, jax.Array]]]
+    evaluate: Callable[[State, Arrays, Batch], dict[str, jax.Array]]
+    start: Callable[[int], State]
     batch_size: int
     compile_seconds: float
 
@@ -52,46 +53,45 @@ def build(variant: architecture.Variant, source: Source, rules: recipe.Recipe, b
     """Compiles the programs of one shape."""
     optimizer = recipe.optimizer(rules)
 
-    def loss_of(params: Tree, images: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+    def loss_of(params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array) -> jax.Array:
+        images, labels = source.images(arrays, inputs, training=True)
         logits = nfnet.apply(variant, source.classes, params, images)
         losses = cross_entropy(logits, labels, rules.label_smoothing)
         return jnp.sum(losses * weights) / jnp.sum(weights)
 
     def train(
-        params: Tree, momentum: Tree, arrays: Tree, indices: jax.Array, weights: jax.Array, rate: jax.Array
-    ) -> tuple[Tree, Tree, dict[str, jax.Array]]:
-        images, labels = source.batch(arrays, indices)
-        loss, gradients = jax.value_and_grad(loss_of)(params, images, labels, weights)
+        state: State, arrays: Arrays, inputs: Inputs, weights: jax.Array, rate: jax.Array
+    ) -> tuple[State, dict[str, jax.Array]]:
+        params = state["params"]
+        loss, gradients = jax.value_and_grad(loss_of)(params, arrays, inputs, weights)
         metrics = {"loss": loss, **recipe.measure(rules, gradients, params)}
-        direction, momentum = optimizer.update(gradients, momentum, params)
-        return recipe.step(params, direction, rate), momentum, metrics
+        direction, momentum = optimizer.update(gradients, state["momentum"], params)
+        return {"params": recipe.step(params, direction, rate), "momentum": momentum}, metrics
 
-    def evaluate(params: Tree, arrays: Tree, indices: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-        images, labels = source.batch(arrays, indices)
+    def evaluate(params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array) -> dict[str, jax.Array]:
+        images, labels = source.images(arrays, inputs, training=False)
         logits = nfnet.apply(variant, source.classes, params, images)
         wrong = jnp.argmax(logits, axis=-1) != labels
         losses = cross_entropy(logits, labels)
         return {"loss": jnp.sum(losses * weights), "wrong": jnp.sum(wrong * weights), "images": jnp.sum(weights)}
 
-    def start(seed: int) -> tuple[Tree, Tree]:
+    def start(seed: int) -> State:
         params = nfnet.init(variant, source.classes, jax.random.key(seed))
-        return params, optimizer.init(params)
+        return {"params": params, "momentum": optimizer.init(params)}
 
     began = time.perf_counter()
-    params, momentum = start(0)
-    indices = np.zeros(batch_size, np.int32)
-    weights = np.ones(batch_size, np.float32)
-    trained = jax.jit(train, donate_argnums=(0, 1)).lower(
-        params, momentum, source.arrays, indices, weights, np.float32(0)
-    )
-    evaluated = jax.jit(evaluate).lower(params, source.arrays, indices, weights)
-    train_step, evaluation = trained.compile(), evaluated.compile()
+    state, everything = start(0), slice(0, batch_size)
+    seen = next(source.feed(Order(0, source.train_images, batch_size, batch_size), 0, everything))
+    held = next(source.held_out(batch_size, 1, everything))
+    rate = np.float32(0)
+    trained = jax.jit(train, donate_argnums=0).lower(state, source.arrays, *seen, rate).compile()
+    evaluated = jax.jit(evaluate).lower(state["params"], source.arrays, *held).compile()
     # The first call of each is slow, so it counts as compiling.
-    params, _, _ = train_step(params, momentum, source.arrays, indices, weights, np.float32(0))
-    jax.block_until_ready(evaluation(params, source.arrays, indices, weights))  # type: ignore[no-untyped-call]
+    jax.block_until_ready(evaluated(state["params"], source.arrays, *held))  # type: ignore[no-untyped-call]
+    jax.block_until_ready(trained(state, source.arrays, *seen, rate))  # type: ignore[no-untyped-call]
     return Programs(
-        train=train_step,
-        evaluate=evaluation,
+        train=lambda state, arrays, batch, rate: trained(state, arrays, *batch, rate),
+        evaluate=lambda state, arrays, batch: evaluated(state["params"], arrays, *batch),
         start=start,
         batch_size=batch_size,
         compile_seconds=time.perf_counter() - began,

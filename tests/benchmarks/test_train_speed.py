@@ -13,7 +13,7 @@ SCRIPT = """
 import sys, time
 import jax, jax.numpy as jnp, numpy as np
 from scalelaw import architecture
-from scalelaw.train import recipe, step
+from scalelaw.train import data, recipe, step
 from scalelaw.train.data import hierarchy
 
 variant, batch = architecture.variant(sys.argv[1]), 64
@@ -21,15 +21,14 @@ source = hierarchy.make(
     train_images=32768, classes=16, levels=3, patch=1, rules=(256, 1, 16), zipf_a=(0.5, "uniform", 1.0)
 )
 programs = step.build(variant, source, recipe.recipe("pretrain"), batch)
-params, momentum = programs.start(0)
-weights, rate = np.ones(batch, np.float32), np.float32(0.1)
+order = data.Order(0, source.train_images, 60 * batch, batch)
+state, rate = programs.start(0), np.float32(0.1)
 best = 0.0
 for repeat in range(5):
     start = time.perf_counter()
-    for k in range(60):
-        indices = np.arange(k * batch, (k + 1) * batch, dtype=np.int32)
-        params, momentum, metrics = programs.train(params, momentum, source.arrays, indices, weights, rate)
-    jax.block_until_ready(params)
+    for fed in source.feed(order, 0, slice(0, batch)):
+        state, metrics = programs.train(state, source.arrays, fed, rate)
+    jax.block_until_ready(state)
     best = max(best, 60 * batch / (time.perf_counter() - start))
 a = jnp.ones((1024, 1024))
 product = jax.jit(lambda a: a @ a)

@@ -9,11 +9,11 @@ from typing import Any
 from scalelaw.errors import UserError, nearest
 from scalelaw.train.data import arrays, hierarchy
 from scalelaw.train.data.order import Order
-from scalelaw.train.data.source import Source
+from scalelaw.train.data.source import Batch, Source
 
 SOURCES: dict[str, Callable[..., Source]] = {"hierarchy": hierarchy.make, "npz": arrays.make}
 
-__all__ = ["SOURCES", "Order", "Source", "load"]
+__all__ = ["SOURCES", "Batch", "Order", "Source", "load"]
 
 
 def load(config: Any) -> Source:

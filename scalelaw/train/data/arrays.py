@@ -18,13 +18,13 @@ import numpy as np
 
 from scalelaw.errors import UserError
 from scalelaw.sweep import archive
-from scalelaw.train.data.source import Arrays, Source, twin_share
+from scalelaw.train.data.source import Arrays, Indexed, twin_share
 
 SPLIT = 0x73706C  # keeps the split's draws apart from other uses of the same seed
 
 
 @dataclass(frozen=True, eq=False)
-class Archive(Source):
+class Archive(Indexed):
     """Images in memory, training images first, held-out images after them.
 
     Attributes:

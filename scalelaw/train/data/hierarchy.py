@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scalelaw.sweep import hierarchy as settings
 from scalelaw.train.data import grammar
-from scalelaw.train.data.source import Arrays, Source, twin_share
+from scalelaw.train.data.source import Arrays, Indexed, twin_share
 from scalelaw.train.data.threefry import below, words
 
 HOLDOUT_START = 2**30  # held-out images have the same indices whatever the size of the training set
@@ -30,7 +30,7 @@ BRANCHING = {"2": 2, "2x2": 4}
 
 
 @dataclass(frozen=True, eq=False)
-class Hierarchy(Source):
+class Hierarchy(Indexed):
     """A grammar and its images.
 
     Attributes:

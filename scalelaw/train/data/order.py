@@ -70,6 +70,11 @@ class Order:
             indices[first - start : last - start] = self._of(epoch)[first - epoch * self.n : last - epoch * self.n]
         return indices, weights
 
+    def epochs(self, step: int) -> NDArray[np.int32]:
+        """The epoch (int32 [batch_size], counted from 0) of every row of a step, the padding's too."""
+        first = step * self.batch_size
+        return (np.arange(first, first + self.batch_size) // self.n).astype(np.int32)
+
     def _of(self, epoch: int) -> NDArray[np.int32]:
         if epoch != self._epoch:
             self._epoch, self._permutation = epoch, permutation(self.seed, epoch, self.n)

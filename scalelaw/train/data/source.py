@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from scalelaw.train.data.order import Order
+
 Arrays = Mapping[str, jax.Array]
+Inputs = Mapping[str, Any]
+"""One batch as the host hands it to the step: arrays of b rows, among them `index` and `epoch` (int32 [b])."""
+
+
+class Batch(NamedTuple):
+    """What one step takes: its inputs, b rows each, and the rows' weights (float32 [b], 1 or, for padding, 0)."""
+
+    inputs: dict[str, NDArray[Any]]
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +34,8 @@ class Source(ABC):
         resolution: height and width of an image in pixels.
         train_images: size n of the training set; its indices are 0 ... n - 1.
         holdout_images: number of held-out images.
-        arrays: what `batch` reads. Pass it into the jitted step as an argument: closed over, it would be compiled in
-            as constants, and every data seed would need an executable of its own.
+        arrays: what `images` reads besides a batch's inputs. Pass it into the jitted step as an argument: closed over,
+            it would be compiled in as constants, and every data seed would need an executable of its own.
     """
 
     channels: ClassVar[int] = 3
@@ -38,7 +49,40 @@ class Source(ABC):
     @property
     @abstractmethod
     def signature(self) -> Hashable:
-        """What the trace of `batch` depends on besides the shapes of `arrays`: equal signatures may share a step."""
+        """What the trace of `images` depends on besides the shapes of `arrays`: equal signatures may share a step."""
+
+    @abstractmethod
+    def images(self, arrays: Arrays, inputs: Inputs, *, training: bool) -> tuple[jax.Array, jax.Array]:
+        """Returns images (float32 [b, height, width, 3], about unit variance) and labels (int32 [b]).
+
+        Pure and jittable; called in the step. An image depends on its own row of `inputs` alone, not on the rest of the
+        batch; a training image may be augmented, as a function of the seed, its epoch and its index.
+        """
+
+    @abstractmethod
+    def feed(self, order: Order, first_step: int, rows: slice) -> Iterator[Batch]:
+        """The batches of a run, from step `first_step` (counted from 0) to its last.
+
+        Args:
+            rows: which rows of every batch this process gives; the others' are given by other processes.
+        """
+
+    @abstractmethod
+    def held_out(self, size: int, at_most: int | None, rows: slice) -> Iterator[Batch]:
+        """Batches of `size` rows of held-out images, in order, the last one padded with rows of weight 0.
+
+        Args:
+            at_most: only the first so many images; None for all.
+            rows: which rows of every batch this process gives.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Facts for a `data.json`, among them `holdout_twin_share`: held-out images that training contains exactly."""
+
+
+class Indexed(Source):
+    """A source whose images the step makes or finds by index; all that the host hands over is integers."""
 
     @property
     @abstractmethod
@@ -52,9 +96,21 @@ class Source(ABC):
         Pure and jittable. An image depends on its index (int32 [b]) alone, not on the rest of the batch.
         """
 
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Facts for a `data.json`, among them `holdout_twin_share`: held-out images that training contains exactly."""
+    def images(self, arrays: Arrays, inputs: Inputs, *, training: bool) -> tuple[jax.Array, jax.Array]:
+        return self.batch(arrays, inputs["index"])
+
+    def feed(self, order: Order, first_step: int, rows: slice) -> Iterator[Batch]:
+        for step in range(first_step, order.steps):
+            indices, weights = order.batch(step)
+            yield Batch({"index": indices[rows], "epoch": order.epochs(step)[rows]}, weights[rows])
+
+    def held_out(self, size: int, at_most: int | None, rows: slice) -> Iterator[Batch]:
+        indices = self.holdout_indices()[:at_most]
+        for first in range(0, len(indices), size):
+            chunk = indices[first : first + size]
+            padded, weights = np.full(size, chunk[0], np.int32), np.zeros(size, np.float32)
+            padded[: len(chunk)], weights[: len(chunk)] = chunk, 1
+            yield Batch({"index": padded[rows], "epoch": np.zeros_like(padded[rows])}, weights[rows])
 
     def holdout_indices(self) -> NDArray[np.int32]:
         """Indices (int32 [holdout_images]) of the held-out images, none of which is a training index."""
