@@ -200,7 +200,8 @@ def test_the_trace_says_what_happened_in_units(programs, tmp_path):
     table = pq.read_table(parts[0])
     units = {field.name: field.metadata[b"unit"].decode() for field in table.schema}
     assert units == {"step": "1", "images_seen": "images", "epochs": "1", "core_hours": "TPU-v4 core-hours",
-                     "learning_rate": "1", "train_loss": "nats", "gradient_norm": "1", "clipped_share": "1",
+                     "learning_rate": "1", "train_loss": "nats", "gradient_norm": "1", "parameter_norm": "1",
+                     "clipped_share": "1",
                      "images_per_second": "images/s", "val_loss": "nats", "val_top1_error": "1",
                      "val_images": "images"}  # fmt: skip
     frame = table.to_pandas()
@@ -212,7 +213,7 @@ def test_the_trace_says_what_happened_in_units(programs, tmp_path):
     np.testing.assert_array_equal(frame["images_seen"], np.minimum(frame["step"] * BATCH, images))
     np.testing.assert_allclose(frame["epochs"], frame["images_seen"] / SOURCE.train_images)
     np.testing.assert_allclose(frame["core_hours"], frame["images_seen"] * 1e-9)
-    rates = recipe.learning_rate(frame["step"].to_numpy() - 1, 188, 0.4, RULES.warmup_share)
+    rates = recipe.learning_rate(frame["step"].to_numpy() - 1, 188, 0.4, int(188 * RULES.warmup_share))
     np.testing.assert_allclose(frame["learning_rate"], rates, rtol=1e-6, atol=1e-7)
     assert (frame["images_per_second"] > 0).all()
     assert (frame["gradient_norm"] > 0).all()

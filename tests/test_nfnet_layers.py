@@ -82,7 +82,7 @@ def test_stochastic_depth_leaves_whole_images_out_and_does_not_rescale() -> None
     block = nfnet.bind(variant, 10, params).blocks[1]
     x = jnp.asarray(np.random.default_rng(0).standard_normal((400, 2, 2, 16), dtype=np.float32))
     kept, skipped = block(x), block.shortcut(x, nfnet.activation(x) * block.beta)
-    got = block(x, drop=0.25, key=jax.random.key(1))
+    got = block(x, drop=0.25, keys=jax.random.split(jax.random.key(1), 400))
     is_kept = jnp.all(jnp.isclose(got, kept, atol=1e-6), axis=(1, 2, 3))
     is_skipped = jnp.all(jnp.isclose(got, skipped, atol=1e-6), axis=(1, 2, 3))
     assert bool((is_kept ^ is_skipped).all())
@@ -100,12 +100,12 @@ def test_rates_of_dropout_and_stochastic_depth() -> None:
         apply(stochastic_depth=0.1)
     keys = jax.random.split(jax.random.key(0), 400)
     plain = jax.jit(apply)()
-    drop = jax.jit(lambda key: apply(dropout=0.5, key=key))
+    drop = jax.jit(lambda key: apply(dropout=0.5, keys=jax.random.split(key, 8)))
     drawn = jnp.stack([drop(key) for key in keys])
     error = drawn.std(0) / math.sqrt(len(keys))
     assert bool((abs(drawn.mean(0) - plain) < 5 * error).all()), "dropout keeps the logits' mean"
     assert float(drawn.std(0).min()) > 0
-    deep = jax.jit(lambda key: apply(stochastic_depth=0.9, key=key))(keys[0])
+    deep = jax.jit(lambda key: apply(stochastic_depth=0.9, keys=jax.random.split(key, 8)))(keys[0])
     changed = jnp.any(~jnp.isclose(deep, plain, rtol=1e-4), axis=1)
     assert bool(changed.any()), "the second of two blocks is left out at rate .45"
     assert not bool(changed.all())

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalelaw.errors import UserError
+from scalelaw.train import optimizer as rule
 from scalelaw.train import recipe as recipes
-from scalelaw.train.recipe import RECIPES, learning_rate, measure, optimizer
+from scalelaw.train.optimizer import measure, optimizer
+from scalelaw.train.recipe import RECIPES, learning_rate
 
 
 def conv(k, i, o):
@@ -104,7 +106,7 @@ def test_steps_equal_the_published_rule(dtype, tolerance):
         def step(params, state, grads, lr):
             numbers = measure(RECIPES["pretrain"], grads, params)
             direction, state = opt.update(grads, state, params)
-            return recipes.step(params, direction, lr), state, numbers
+            return rule.step(params, direction, lr), state, numbers
 
         for grads, lr, after, share in zip(gradients, rates, expected, shares, strict=True):
             params, state, numbers = step(params, state, grads, lr)
@@ -120,7 +122,7 @@ def test_steps_equal_the_published_rule(dtype, tolerance):
 
 def test_groups_of_parameters():
     params = random_tree(0, (1.0,), "float32")
-    clipped, decayed = flat(recipes.clipped(params)), flat(recipes.decayed(params))
+    clipped, decayed = flat(rule.clipped(params)), flat(rule.decayed(params))
     assert [name for name, use in clipped.items() if not use] == ["linear/w"]
     assert {name.split("/")[-1] for name, use in decayed.items() if use} == {"w"}
     assert {name.split("/")[-1] for name, use in decayed.items() if not use} == {"gain", "skip_gain", "bias", "b"}
@@ -155,8 +157,8 @@ def test_a_tree_without_the_heads_kernel_is_refused():
 
 @given(steps=st.integers(1, 3000), share=st.floats(0, 0.99), peak=st.floats(1e-3, 10))
 def test_schedule_rises_then_follows_a_cosine_to_zero(steps, share, peak):
-    rates = learning_rate(np.arange(steps + 1), steps, peak, share)
     warmup = int(share * steps)
+    rates = learning_rate(np.arange(steps + 1), steps, peak, warmup)
     assert rates[warmup] == pytest.approx(peak)
     assert rates[steps] == pytest.approx(0, abs=1e-12)
     assert (rates[:steps] > 0).all()  # no step is spent on nothing
@@ -167,9 +169,9 @@ def test_schedule_rises_then_follows_a_cosine_to_zero(steps, share, peak):
 
 def test_schedule_is_the_same_on_host_and_traced():
     steps = np.arange(200)
-    traced = jax.jit(lambda t: learning_rate(t, 200, 1.6, 0.05))(jnp.asarray(steps))
-    np.testing.assert_allclose(traced, learning_rate(steps, 200, 1.6, 0.05), rtol=2e-6, atol=1e-6)
-    assert float(learning_rate(7, 200, 1.6, 0.05)) == pytest.approx(1.6 * 8 / 11)
+    traced = jax.jit(lambda t: learning_rate(t, 200, 1.6, 10))(jnp.asarray(steps))
+    np.testing.assert_allclose(traced, learning_rate(steps, 200, 1.6, 10), rtol=2e-6, atol=1e-6)
+    assert float(learning_rate(7, 200, 1.6, 10)) == pytest.approx(1.6 * 8 / 11)
 
 
 @pytest.mark.parametrize("name", RECIPES)

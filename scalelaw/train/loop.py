@@ -83,11 +83,10 @@ def run(
         on_progress: called now and then with images seen and images per second.
     """
     order, watch = schedule.order, Stopwatch()
-    state, everything = programs.start(schedule.seed), slice(0, order.batch_size)
-    batches = source.feed(order, 0, everything)
+    state, batches = programs.start(schedule.seed), source.feed(order, 0, programs.rows)
     steps = np.arange(order.steps)
-    rates = learning_rate(steps, order.steps, schedule.peak_lr, rules.warmup_share).astype(np.float32)
-    warmup = math.ceil(rules.warmup_share * order.steps)
+    warmup = rules.warmup(order.steps, order.n / order.batch_size)
+    rates = learning_rate(steps, order.steps, schedule.peak_lr, warmup).astype(np.float32)
     evaluate_after = {round(order.steps * k / schedule.evaluations) for k in range(1, schedule.evaluations + 1)} - {0}
     trace_every = max(1, order.steps // TRACE_ROWS)
     guess = math.log(source.classes)
@@ -166,8 +165,7 @@ def evaluate(programs: Programs, source: Source, state: State, at_most: int | No
     Args:
         at_most: only the first so many held-out images; None for all.
     """
-    size = programs.batch_size
-    batches = source.held_out(size, at_most, slice(0, size))
+    batches = source.held_out(programs.evaluation_size, at_most, programs.evaluation_rows)
     totals = [programs.evaluate(state, source.arrays, batch) for batch in batches]
     sums = [{name: float(value) for name, value in part.items()} for part in jax.device_get(totals)]
     images = sum(part["images"] for part in sums)

@@ -67,7 +67,7 @@ class Start:
     def full(self, shape: tuple[int, ...], value: float) -> nnx.Param[Any]:
         """The same value everywhere."""
         if self.rng is None:
-            return nnx.Param(jax.ShapeDtypeStruct(shape, self.dtype))  # type: ignore[no-untyped-call]
+            return nnx.Param(jax.ShapeDtypeStruct(shape, self.dtype))
         return nnx.Param(jnp.asarray(np.full(shape, value), self.dtype))
 
 
@@ -158,20 +158,20 @@ class NFBlock(nnx.Module):
             return x
         return self.conv_shortcut(mean_pool(a) if self.stride > 1 else a)
 
-    def __call__(self, x: Images, *, drop: float = 0.0, key: Array | None = None) -> Images:
+    def __call__(self, x: Images, *, drop: float = 0.0, keys: Array | None = None) -> Images:
         """`drop` is the probability that an image skips the branch; as published, the others are not rescaled."""
         a = activation(x) * self.beta
         branch = self.branch(a)
         if drop > 0.0:
-            keep = jax.random.bernoulli(_needed(key), 1 - drop, (x.shape[0], 1, 1, 1))
-            branch = jnp.where(keep, branch, 0)
+            branch = jnp.where(_kept(keys, 1 - drop, (1, 1, 1)), branch, 0)
         return self.shortcut(x, a) + ALPHA * self.skip_gain[...].astype(x.dtype) * branch
 
 
 class NFNet(nnx.Module):
     """The network of `variant` for `classes` classes, its parameters as `start` gives them.
 
-    Rates of dropout and stochastic depth at 0, the default, are evaluation mode; above 0 they need a `key`.
+    Rates of dropout and stochastic depth at 0, the default, are evaluation mode; above 0 they need `keys`, one for each
+    image, so that what is dropped of an image does not depend on its batch.
     """
 
     def __init__(self, variant: Variant, classes: int, start: Start) -> None:
@@ -200,24 +200,32 @@ class NFNet(nnx.Module):
         return x
 
     def features(
-        self, images: Images, *, stochastic_depth: float = 0.0, key: Array | None = None
+        self, images: Images, *, stochastic_depth: float = 0.0, keys: Array | None = None, remat: bool = False
     ) -> Float[Array, "batch features"]:
-        """Pooled features; block i of n is dropped with probability `stochastic_depth` * i / n."""
+        """Pooled features; block i of n is dropped with probability `stochastic_depth` * i / n.
+
+        With `remat` the backward pass computes the inside of every block anew instead of keeping it.
+        """
         x = self.stem(images)
         for index, block in enumerate(self.blocks):
             drop = stochastic_depth * index / len(self.block_names)
-            x = block(x, drop=drop, key=jax.random.fold_in(_needed(key), index) if drop else None)
+            run = functools.partial(block, drop=drop, keys=_folded(keys, index) if drop else None)
+            x = jax.checkpoint(run)(x) if remat else run(x)
         return jnp.mean(activation(self.final_conv(x)), axis=(1, 2))
 
     def __call__(
-        self, images: Images, *, dropout: float = 0.0, stochastic_depth: float = 0.0, key: Array | None = None
+        self,
+        images: Images,
+        *,
+        dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
+        keys: Array | None = None,
+        remat: bool = False,
     ) -> Float[Array, "batch classes"]:
         """Logits, in the images' type. `dropout` is the probability that a pooled feature is zeroed."""
-        pooled = self.features(images, stochastic_depth=stochastic_depth, key=key)
+        pooled = self.features(images, stochastic_depth=stochastic_depth, keys=keys, remat=remat)
         if dropout:
-            keep = jax.random.bernoulli(
-                jax.random.fold_in(_needed(key), len(self.block_names)), 1 - dropout, pooled.shape
-            )
+            keep = _kept(_folded(keys, len(self.block_names)), 1 - dropout, pooled.shape[1:])
             pooled = jnp.where(keep, pooled / (1 - dropout), 0)
         return self.linear(pooled)
 
@@ -251,15 +259,16 @@ def apply(
     *,
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
-    key: Array | None = None,
+    keys: Array | None = None,
     dtype: DTypeLike = jnp.float32,
+    remat: bool = False,
 ) -> Float[Array, "batch classes"]:
     """Returns the logits of `images` (any float type), computed in type `dtype`; pure, to be called under `jax.jit`.
 
-    The rates are static; at 0 (evaluation) no `key` is needed.
+    The rates are static; at 0 (evaluation) no `keys` ([batch], one an image) are needed.
     """
     return bind(variant, classes, params)(
-        images.astype(dtype), dropout=dropout, stochastic_depth=stochastic_depth, key=key
+        images.astype(dtype), dropout=dropout, stochastic_depth=stochastic_depth, keys=keys, remat=remat
     )
 
 
@@ -288,7 +297,14 @@ def _graph(variant: Variant, classes: int) -> nnx.GraphDef[NFNet]:
     return nnx.graphdef(NFNet(variant, classes, Start()))
 
 
-def _needed(key: Array | None) -> Array:
-    if key is None:
-        raise ValueError("dropout and stochastic depth need a random key")
-    return key
+def _folded(keys: Array | None, index: int) -> Array:
+    """Every image's key for one place in the network."""
+    if keys is None:
+        raise ValueError("dropout and stochastic depth need a random key for each image")
+    return jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+
+
+def _kept(keys: Array | None, probability: float, shape: tuple[int, ...]) -> Array:
+    """Per image its own draws (bool [batch, *shape]) of what is kept."""
+    assert keys is not None
+    return jax.vmap(lambda key: jax.random.bernoulli(key, probability, shape))(keys)

@@ -1,36 +1,38 @@
-"""Named training recipes: what is clipped, decayed and accumulated, and how the learning rate moves.
+"""Named training recipes, every value of which a run may override, and how the learning rate moves.
 
-`pretrain` is Brock, De, Smith, Simonyan 2021 (arXiv 2102.06171), section 6.2 and appendix A.5.
+`pretrain` is Brock, De, Smith, Simonyan 2021 (arXiv 2102.06171), section 6.2 and appendix A.5; `imagenet` its appendix
+A.1 with the dropout rates of table 1. What these leave open is marked as our choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from scalelaw.errors import UserError, nearest
 
-Params = Mapping[str, Any]  # nested dicts of arrays, leaves named as in the published checkpoints
-HEAD_KERNEL = ("linear", "w")
-VECTORS = ("gain", "skip_gain", "bias", "b")
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything of an optimizer but its learning rate.
+    """How one step is made, and what happens to its learning rate; not which rate.
 
     Attributes:
         weight_decay: multiple of a kernel added to its gradient, after clipping.
         momentum: of Nesterov's accumulator.
         clipping, clipping_eps: a unit's gradient norm is held to clipping * max(norm of the unit, clipping_eps).
         warmup_share: part of the steps with a rising rate. The paper gives none for pre-training; our choice.
+        warmup_epochs, warmup_steps: where one is given, the length of the rise instead.
         label_smoothing: probability spread evenly over all classes.
+        dropout: probability that a pooled feature is zeroed.
+        stochastic_depth: probability that the last block's branch is left out; it rises linearly from the first.
+        ema: decay of the averaged weights, evaluated beside the raw ones; 0 for none.
+        precision: type of activations and products; parameters and what follows from them are float32.
     """
 
     weight_decay: float
@@ -38,95 +40,69 @@ class Recipe:
     clipping: float = 0.01
     clipping_eps: float = 1e-3
     warmup_share: float = 0.05
+    warmup_epochs: float | None = None
+    warmup_steps: int | None = None
     label_smoothing: float = 0.0
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    ema: float = 0.0
+    precision: Precision = "float32"
+
+    def warmup(self, steps: int, steps_per_epoch: float) -> int:
+        """Steps with a rising rate in a schedule of `steps`; at least one is left to fall."""
+        if self.warmup_steps is not None:
+            wanted = self.warmup_steps
+        elif self.warmup_epochs is not None:
+            wanted = round(self.warmup_epochs * steps_per_epoch)
+        else:
+            wanted = int(self.warmup_share * steps)
+        return min(wanted, steps - 1)
 
 
-RECIPES: dict[str, Recipe] = {"pretrain": Recipe(weight_decay=1e-6)}
+PUBLISHED_DROPOUT = {"F0": 0.2, "F1": 0.3, "F2": 0.4, "F3": 0.4, "F4": 0.5, "F5": 0.5, "F6": 0.5}
+"""Table 1. Our choice: F7 as F6, a "+" as its plain variant, and none for the nano family."""
+
+RECIPES: dict[str, Recipe] = {
+    "pretrain": Recipe(weight_decay=1e-6),
+    "imagenet": Recipe(
+        weight_decay=2e-5, warmup_epochs=5, label_smoothing=0.1, stochastic_depth=0.25, ema=0.99999
+    ),
+}  # fmt: skip
+BY_VARIANT = ("imagenet",)  # recipes whose dropout follows the variant
 
 
-def recipe(name: str) -> Recipe:
+def recipe(name: str, variant: str | None = None) -> Recipe:
     """Looks a recipe up.
+
+    Args:
+        variant: the network, on which `imagenet`'s dropout depends.
 
     Raises:
         UserError: for an unknown name, with the nearest one.
     """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}{nearest(name, list(RECIPES))} (known: {', '.join(RECIPES)})")
-    return RECIPES[name]
+    found = RECIPES[name]
+    if name in BY_VARIANT and variant is not None:
+        plain = variant.rstrip("+")
+        dropout = PUBLISHED_DROPOUT.get(plain, PUBLISHED_DROPOUT["F6"] if plain.startswith("F") else 0.0)
+        found = replace(found, dropout=dropout)
+    return found
 
 
-def clipped(params: Params) -> Any:
-    """Mask, a tree of bools: every parameter but the head's kernel.
-
-    Raises:
-        ValueError: when no parameter has the head kernel's name, because then it would be clipped unnoticed.
-    """
-    mask = jax.tree_util.tree_map_with_path(lambda path, _: _names(path) != HEAD_KERNEL, params)
-    if all(jax.tree.leaves(mask)):
-        raise ValueError(f"no parameter is named {'/'.join(HEAD_KERNEL)}, the head's kernel, which must not be clipped")
-    return mask
-
-
-def decayed(params: Params) -> Any:
-    """Mask, a tree of bools: the kernels, the head's too, but no gain and no bias."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: _names(path)[-1] not in VECTORS, params)
-
-
-def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """The transformation from gradients to the direction that a step goes against, learning rate left out.
-
-    Leaving the rate to `step` makes it an input of the compiled program: one executable serves every learning rate.
-    """
-    return optax.chain(
-        optax.masked(optax.adaptive_grad_clip(recipe.clipping, eps=recipe.clipping_eps), clipped),
-        optax.add_decayed_weights(recipe.weight_decay, mask=decayed),
-        optax.trace(decay=recipe.momentum, nesterov=True),
-    )
-
-
-def step(params: Any, direction: Any, lr: jax.Array | float) -> Any:
-    """params - lr * direction."""
-    return jax.tree.map(lambda p, d: p - jnp.asarray(lr, p.dtype) * d, params, direction)
-
-
-def measure(recipe: Recipe, grads: Params, params: Params) -> dict[str, jax.Array]:
-    """Two scalars worth watching: `gradient_norm` over all parameters, before clipping, and `clipped_share` of units.
-
-    A unit is an output channel of a kernel, or a whole vector. In the program of a training step XLA shares the norms
-    with the optimizer.
-    """
-    excess = jax.tree.map(
-        lambda use, g, p: _units(g) > recipe.clipping * jnp.maximum(_units(p), recipe.clipping_eps) if use else None,
-        clipped(params), grads, params,
-    )  # fmt: skip
-    flags = jnp.concatenate([unit.ravel() for unit in jax.tree.leaves(excess)])
-    return {"gradient_norm": optax.tree.norm(grads), "clipped_share": jnp.mean(flags, dtype=jnp.float32)}
-
-
-def learning_rate(step: Any, steps: int, peak_lr: float, warmup_share: float) -> Any:
+def learning_rate(step: Any, steps: int, peak_lr: float, warmup: int) -> Any:
     """Linear warm-up, then a cosine to zero (Loshchilov, Hutter 2017).
 
-    With w = floor(warmup_share * steps), step t (counted from 0) has peak * (t + 1) / (w + 1) while t < w, and then
+    With w warm-up steps, step t (counted from 0) has peak * (t + 1) / (w + 1) while t < w, and then
     peak * (1 + cos(pi (t - w) / (steps - w))) / 2: the peak at t = w, zero right after the last step.
 
     Args:
         step: t; a number or NumPy array (evaluated on the host) or a jax array, traced or not.
         steps: length of the whole schedule.
         peak_lr: highest rate.
-        warmup_share: at least 0 and less than 1.
+        warmup: w, less than `steps`.
     """
     xp: Any = jnp if isinstance(step, jax.Array) else np
-    warmup = int(warmup_share * steps)
     rising = (step + 1) / (warmup + 1)
     falling = 0.5 * (1 + xp.cos(np.pi * (step - warmup) / (steps - warmup)))
     return peak_lr * xp.where(step < warmup, rising, falling)
-
-
-def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(str(getattr(key, "key", key)) for key in path)
-
-
-def _units(x: jax.Array) -> jax.Array:
-    """One norm per unit; vectors, and kernels that are vectors but for dimensions of one, are a single unit."""
-    axes = None if jnp.squeeze(x).ndim <= 1 else 0 if x.ndim <= 3 else tuple(range(x.ndim - 1))
-    return jnp.sqrt(jnp.sum(jnp.square(x), axis=axes))

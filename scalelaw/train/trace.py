@@ -18,6 +18,7 @@ _COLUMNS: dict[str, tuple[pa.DataType, str, str]] = {
     "learning_rate": (pa.float64(), "1", "of the last step"),
     "train_loss": (pa.float64(), "nats", "of the last batch"),
     "gradient_norm": (pa.float64(), "1", "Euclidean norm of the last batch's gradient, before clipping"),
+    "parameter_norm": (pa.float64(), "1", "Euclidean norm of all parameters before the step"),
     "clipped_share": (pa.float64(), "1", "share of units whose gradient was clipped"),
     "images_per_second": (pa.float64(), "images/s", "since the row before, training steps alone"),
     "val_loss": (pa.float64(), "nats", "on held-out images, where this row is an evaluation"),

@@ -1,0 +1,108 @@
+"""The pure functions behind a step: from parameters and a device's rows of a batch to loss, gradient and sums.
+
+They are called in a `shard_map` over the mesh, so every argument is one device's part, and what they return is summed
+over all devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from scalelaw import architecture
+from scalelaw.train import mesh, nfnet
+from scalelaw.train.data import Source
+from scalelaw.train.data.source import Arrays, Inputs
+from scalelaw.train.mesh import AXES, Layout
+from scalelaw.train.recipe import Recipe
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Cross-entropy in nats, shape (batch,), of logits (batch, classes) against labels (batch,)."""
+    log_p = jax.nn.log_softmax(logits)
+    picked = jnp.sum(jax.nn.one_hot(labels, logits.shape[-1]) * log_p, axis=-1)
+    return -(1 - smoothing) * picked - smoothing * jnp.mean(log_p, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network that learns from a source by a recipe.
+
+    Attributes:
+        variant, source, rules: network, images and recipe.
+        batch_size: images a step, of all devices.
+        layout: whose `params` axis the parameters come cut along, as `mesh.specs` says.
+    """
+
+    variant: architecture.Variant
+    source: Source
+    rules: Recipe
+    batch_size: int
+    layout: Layout
+
+    def gradients(
+        self, params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array, key: jax.Array | None
+    ) -> dict[str, Any]:
+        """`loss`, the sum over rows of weight * loss, its `gradients`, cut as the parameters are, and the `weight`.
+
+        All three are in units of the whole batch, so that loss and gradients over `weight` are those of the mean. A
+        full batch has weight 1.
+
+        Args:
+            params: this device's part.
+            arrays: of the source.
+            inputs, weights: this device's rows.
+            key: raw key of what is dropped at random; None where the recipe drops nothing.
+        """
+        rates: dict[str, Any] = {"remat": self.layout.remat}
+        if key is not None:
+            rates |= {"dropout": self.rules.dropout, "stochastic_depth": self.rules.stochastic_depth}
+            rates["keys"] = _keys(key, inputs)
+
+        def loss_of(parts: Any) -> jax.Array:
+            images, labels = self.source.images(arrays, inputs, training=True)
+            losses = cross_entropy(self._logits(parts, images, **rates), labels, self.rules.label_smoothing)
+            return jnp.sum(losses * weights) / self.batch_size
+
+        loss, parts = jax.value_and_grad(loss_of)(params)
+        # Where parameters are cut, the gradient of gathering them has summed over that axis already.
+        gradients = self._where_cut(parts, lambda x, _: lax.psum(x, AXES[0]), lambda x: lax.psum(x, AXES))
+        found = lax.psum({"loss": loss, "weight": jnp.sum(weights) / self.batch_size}, AXES)
+        return {**found, "gradients": gradients}
+
+    def sums(self, params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array) -> dict[str, jax.Array]:
+        """Sums over the rows of a batch in evaluation: of `loss`, `wrong` answers, and `images`, the weights."""
+        images, labels = self.source.images(arrays, inputs, training=False)
+        logits = self._logits(params, images)
+        wrong = jnp.argmax(logits, axis=-1) != labels
+        losses = cross_entropy(logits, labels)
+        found = {"loss": jnp.sum(losses * weights), "wrong": jnp.sum(wrong * weights), "images": jnp.sum(weights)}
+        return dict(lax.psum(found, AXES))
+
+    def _logits(self, parts: Any, images: jax.Array, **rates: Any) -> jax.Array:
+        """Logits (float32), computed in the recipe's precision from the parts of the parameters."""
+        whole = self._where_cut(parts, lambda x, axis: lax.all_gather(x, AXES[1], axis=axis, tiled=True), lambda x: x)
+        dtype = jnp.dtype(self.rules.precision)
+        logits = nfnet.apply(self.variant, self.source.classes, whole, images, dtype=dtype, **rates)
+        return logits.astype(jnp.float32)
+
+    def _where_cut(
+        self, tree: Any, cut: Callable[[jax.Array, int], jax.Array], whole: Callable[[jax.Array], jax.Array]
+    ) -> Any:
+        """Applies `cut` (with the axis) to the parameters that are cut along the mesh, `whole` to the others."""
+        specs = mesh.specs(nfnet.abstract(self.variant, self.source.classes), self.layout.params)
+        return jax.tree.map(
+            lambda x, spec: cut(x, tuple(spec).index(AXES[1])) if AXES[1] in spec else whole(x), tree, specs
+        )
+
+
+def _keys(key: jax.Array, inputs: Inputs) -> jax.Array:
+    """A key for every row, from its epoch and index alone: what is dropped of an image does not depend on its batch."""
+    base = jax.random.wrap_key_data(key)
+    fold = jax.random.fold_in
+    return jax.vmap(lambda epoch, index: fold(fold(base, epoch), index))(inputs["epoch"], inputs["index"])

@@ -1,0 +1,95 @@
+"""From gradients to new weights: clipping by unit, decay of kernels, Nesterov's momentum, averaged weights.
+
+Brock, De, Smith, Simonyan 2021 (arXiv 2102.06171), section 4 and appendix A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from scalelaw.train.recipe import Recipe
+
+Params = Mapping[str, Any]  # nested dicts of arrays, leaves named as in the published checkpoints
+HEAD_KERNEL = ("linear", "w")
+VECTORS = ("gain", "skip_gain", "bias", "b")
+
+
+def clipped(params: Params) -> Any:
+    """Mask, a tree of bools: every parameter but the head's kernel.
+
+    Raises:
+        ValueError: when no parameter has the head kernel's name, because then it would be clipped unnoticed.
+    """
+    mask = jax.tree_util.tree_map_with_path(lambda path, _: _names(path) != HEAD_KERNEL, params)
+    if all(jax.tree.leaves(mask)):
+        raise ValueError(f"no parameter is named {'/'.join(HEAD_KERNEL)}, the head's kernel, which must not be clipped")
+    return mask
+
+
+def decayed(params: Params) -> Any:
+    """Mask, a tree of bools: the kernels, the head's too, but no gain and no bias."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: _names(path)[-1] not in VECTORS, params)
+
+
+def optimizer(rules: Recipe) -> optax.GradientTransformation:
+    """The transformation from gradients to the direction that a step goes against, learning rate left out.
+
+    Leaving the rate to `step` makes it an input of the compiled program: one executable serves every learning rate.
+    """
+    return optax.chain(
+        optax.masked(optax.adaptive_grad_clip(rules.clipping, eps=rules.clipping_eps), clipped),
+        optax.add_decayed_weights(rules.weight_decay, mask=decayed),
+        optax.trace(decay=rules.momentum, nesterov=True),
+    )
+
+
+def step(params: Any, direction: Any, lr: jax.Array | float) -> Any:
+    """params - lr * direction."""
+    return jax.tree.map(lambda p, d: p - jnp.asarray(lr, p.dtype) * d, params, direction)
+
+
+def average(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
+    """The averaged weights after one more step: decay * ema + (1 - decay) * params.
+
+    Early on the decay is only (1 + t) / (10 + t) after t steps, so that the start is soon forgotten; DeepMind's
+    published experiments average so.
+    """
+    t = step.astype(jnp.float32)
+    kept = jnp.minimum(decay, (1 + t) / (10 + t))
+    return jax.tree.map(lambda e, p: e + (1 - kept).astype(p.dtype) * (p - e), ema, params)
+
+
+def measure(rules: Recipe, grads: Params, params: Params) -> dict[str, jax.Array]:
+    """What is worth watching: `gradient_norm`, before clipping, `parameter_norm`, and `clipped_share` of units.
+
+    The norms are over all parameters. A unit is an output channel of a kernel, or a whole vector; its norms are what
+    clipping needs too, so that in the program of a training step they are computed once.
+    """
+    g, p = jax.tree.map(_units, grads), jax.tree.map(_units, params)
+    excess = jax.tree.map(
+        lambda use, g, p: g > rules.clipping * jnp.maximum(p, rules.clipping_eps) if use else None,
+        clipped(params),
+        g,
+        p,
+    )
+    flags = jnp.concatenate([unit.ravel() for unit in jax.tree.leaves(excess)])
+    return {
+        "gradient_norm": optax.tree.norm(g),
+        "parameter_norm": optax.tree.norm(p),
+        "clipped_share": jnp.mean(flags, dtype=jnp.float32),
+    }
+
+
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(str(getattr(key, "key", key)) for key in path)
+
+
+def _units(x: jax.Array) -> jax.Array:
+    """One norm per unit; vectors, and kernels that are vectors but for dimensions of one, are a single unit."""
+    axes = None if jnp.squeeze(x).ndim <= 1 else 0 if x.ndim <= 3 else tuple(range(x.ndim - 1))
+    return jnp.sqrt(jnp.sum(jnp.square(x), axis=axes))
