@@ -24,12 +24,13 @@ def main(words: list[str]) -> None:
         words = words[4:]
         jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=count, process_id=index)
     from scalelaw import architecture
-    from scalelaw.train import mesh, recipe, step
+    from scalelaw.sweep import recipes
+    from scalelaw.train import mesh, step
     from scalelaw.train.data import Order, hierarchy
 
     variant = architecture.Variant("test", "nfnet", (8, 16), (1, 1), (1, 2), (8,), (1,), None)
     source = hierarchy.make(train_images=500, holdout_images=100, classes=8, symbols=8, levels=2, rules=4)
-    rules = replace(recipe.recipe("imagenet"), dropout=0.2, warmup_epochs=0.5, ema=0.9)
+    rules = replace(recipes.recipe("imagenet"), dropout=0.2, warmup_epochs=0.5, ema=0.9)
     order = Order(3, source.train_images, STEPS * BATCH - 10, BATCH)  # the last batch is short
     answer = {}
     for word in words:

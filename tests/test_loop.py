@@ -13,12 +13,14 @@ import pytest
 jax = pytest.importorskip("jax", reason="the trainer needs jax")
 
 from scalelaw import architecture  # noqa: E402
-from scalelaw.train import loop, nfnet, recipe, step, trace  # noqa: E402
+from scalelaw.sweep import recipes  # noqa: E402
+from scalelaw.train import loop, nfnet, step, trace  # noqa: E402
+from scalelaw.train import schedule as schedules  # noqa: E402
 from scalelaw.train.data import Batch, Order, hierarchy  # noqa: E402
 
 BATCH = 16
 MODEL = architecture.Variant("test", "nfnet", (8,), (1,), (1,), (8,), (1,), None)
-RULES = recipe.recipe("pretrain")
+RULES = recipes.recipe("pretrain")
 SOURCE = hierarchy.make(
     train_images=500, holdout_images=50, classes=4, symbols=8, levels=1, rules=2, patch=2, noise=0.1
 )
@@ -213,7 +215,7 @@ def test_the_trace_says_what_happened_in_units(programs, tmp_path):
     np.testing.assert_array_equal(frame["images_seen"], np.minimum(frame["step"] * BATCH, images))
     np.testing.assert_allclose(frame["epochs"], frame["images_seen"] / SOURCE.train_images)
     np.testing.assert_allclose(frame["core_hours"], frame["images_seen"] * 1e-9)
-    rates = recipe.learning_rate(frame["step"].to_numpy() - 1, 188, 0.4, int(188 * RULES.warmup_share))
+    rates = schedules.learning_rate(frame["step"].to_numpy() - 1, 188, 0.4, int(188 * RULES.warmup_share))
     np.testing.assert_allclose(frame["learning_rate"], rates, rtol=1e-6, atol=1e-7)
     assert (frame["images_per_second"] > 0).all()
     assert (frame["gradient_norm"] > 0).all()

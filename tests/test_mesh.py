@@ -73,7 +73,7 @@ def test_two_processes_train_one_run(alone):
 def test_a_batch_that_cannot_be_shared_is_refused_with_the_nearest_that_can():
     with pytest.raises(UserError, match=r"100 is not a multiple of 8 devices x 4 .* choose 96 or 128"):
         mesh.check(Layout(data=4, params=2, accumulate=4), 100)
-    with pytest.raises(UserError, match="choose 8$"):
+    with pytest.raises(UserError, match=r"choose 8$"):
         mesh.check(Layout(data=8), 3)
     mesh.check(Layout(data=4, params=2, accumulate=4), 96)
 

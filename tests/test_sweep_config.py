@@ -97,7 +97,10 @@ OTHER = {
     "model": {"variant": st.sampled_from(["N1", "F0", "F7"]), "family": st.just("another")},
     "train": {
         "images": COUNTS, "batch_size": COUNTS, "peak_lr": NUMBERS, "seed": COUNTS, "evaluations": st.integers(1, 1000),
-        "weight_decay": NUMBERS, "momentum": NUMBERS, "clipping": NUMBERS, "warmup_share": NUMBERS,
+        "recipe": st.just("imagenet"), "weight_decay": NUMBERS, "momentum": NUMBERS, "clipping": NUMBERS,
+        "warmup_share": NUMBERS, "warmup_epochs": NUMBERS, "warmup_steps": COUNTS, "label_smoothing": NUMBERS,
+        "dropout": NUMBERS, "stochastic_depth": NUMBERS, "ema": NUMBERS,
+        "precision": st.sampled_from(["float32", "bfloat16"]),
     },
 }  # fmt: skip
 
@@ -105,7 +108,7 @@ OTHER = {
 def test_every_setting_is_tried_below():
     assert set(OTHER["data"]) == set(DataConfig.model_fields) - {"path"}
     assert set(OTHER["model"]) == set(ModelConfig.model_fields)
-    assert set(OTHER["train"]) == set(TrainConfig.model_fields) - {"recipe"}  # there is one recipe as yet
+    assert set(OTHER["train"]) == set(TrainConfig.model_fields)
 
 
 @given(st.data(), st.sampled_from([PLAIN, FULL, ARCHIVE]), st.sampled_from(sorted(OTHER)))

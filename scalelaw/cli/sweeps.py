@@ -48,6 +48,7 @@ def sweep(
         raise UserError(f"--workers {workers}: must be at least 1")
     checked = read_spec(spec)
     planned = expand(checked)
+    _check_fit(checked, planned)
     root = out if out is not None else Path("results") / checked.sweep.name
     results = ResultsFolder(root, new=True)
     if (root / "sweep.json").exists():
@@ -203,6 +204,7 @@ def _record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun],
     facts = {
         "name": spec.sweep.name,
         "utilisation": spec.sweep.utilisation,
+        "devices": spec.devices.model_dump(include={"params", "accumulate", "remat"}),
         "runs": list(dict.fromkeys([*earlier["runs"], *(run.run_id for run in planned)])),
         "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},
         "spec": path.read_text(encoding="utf-8"),
@@ -244,6 +246,7 @@ def _print_plan(
     from textwrap import fill
 
     from scalelaw.sweep import describe
+    from scalelaw.sweep.memory import gigabytes, memory_per_device
 
     lines = [("run", "variant", "epochs", "batch", "peak lr", "seed", "core-hours", "seconds", "")]
     waiting = {run.run_id for run in todo}
@@ -261,6 +264,40 @@ def _print_plan(
     print(f"{len(todo)} to train: {left:.3g} core-hours")
     print(f"with {workers} workers here about {_minutes(expectation.minutes(todo, workers))}")
     print(f"({basis})")
+    needs = {_model_words(run): memory_per_device(run.config, run.cost.facts, spec.devices).total for run in planned}
+    words = ", ".join(f"{model} {gigabytes(total)}" for model, total in needs.items())
+    print(fill(f"memory of one device in training, by arithmetic ({_layout(spec)}): {words}", 80))
+
+
+def _model_words(run: PlannedRun) -> str:
+    return f"{run.config.model.variant} with batch {run.config.train.batch_size}"
+
+
+def _layout(spec: Spec) -> str:
+    devices = spec.devices
+    said = "one device" if devices.count == 1 else f"{devices.count} devices"
+    said += f" of {devices.hardware}" if devices.hardware else ""
+    said += f", {devices.params} to a copy of the parameters" if devices.params > 1 else ""
+    said += f", batches in {devices.accumulate} parts" if devices.accumulate > 1 else ""
+    return said + (", blocks computed anew" if devices.remat else "")
+
+
+def _check_fit(spec: Spec, planned: list[PlannedRun]) -> None:
+    """Refuses a sweep of which a run does not fit the hardware that [devices] names."""
+    from scalelaw.errors import UserError
+    from scalelaw.sweep.memory import board_memory, check_memory
+
+    limit = None if spec.devices.hardware is None else board_memory(spec.devices.hardware)
+    if limit is None:
+        return
+    wrong = {}
+    for run in planned:
+        try:
+            check_memory(run.config, run.cost.facts, spec.devices, limit, str(spec.devices.hardware))
+        except UserError as error:
+            wrong[error.messages] = f"{spec.source}: {error.messages[0]}"
+    if wrong:
+        raise UserError(*wrong.values())
 
 
 def _minutes(minutes: float) -> str:

@@ -70,7 +70,8 @@ class SweepProgress:
             status = event.get("status", kind)
             self.counts[status] = self.counts.get(status, 0) + 1
             if status == "failed":
-                self.console.print(f"run {run_id} failed: {str(event.get('error')).splitlines()[-1]}", highlight=False)
+                why = str(event.get("error")).splitlines()[-1]
+                self.console.print(f"run {run_id} failed: {why}", highlight=False, markup=False)
 
     def done(self) -> str:
         """How many runs are done, and how."""

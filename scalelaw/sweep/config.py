@@ -19,6 +19,12 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Branching = Literal["2", "2x2"]
 ZipfA = NonNegative | Literal["uniform"]
+RecipeName = Literal["pretrain", "imagenet"]
+Precision = Literal["float32", "bfloat16"]
+WARMUPS = ("warmup_share", "warmup_epochs", "warmup_steps")
+OVERRIDES = ("weight_decay", "momentum", "clipping", *WARMUPS, "label_smoothing", "dropout", "stochastic_depth", "ema",
+             "precision")  # fmt: skip
+"""Settings of [train] that stand for a recipe's own."""
 
 
 class Section(BaseModel):
@@ -82,21 +88,34 @@ class TrainConfig(Section):
         batch_size: images a step.
         peak_lr: learning rate at the end of warm-up.
         seed: of the initial weights and, with the run's id, of the data order.
-        recipe: a key of `scalelaw.train.recipe.RECIPES`.
+        recipe: a key of `scalelaw.sweep.recipes.RECIPES`.
         evaluations: evenly spaced evaluations on held-out images; the last is the result.
-        weight_decay, momentum, clipping, warmup_share: the recipe's own unless given.
+        the others: the recipe's own (`scalelaw.sweep.recipes.Recipe`) unless given; of the three lengths of the warm-up
+            at most one.
     """
 
     images: PositiveInt
     batch_size: PositiveInt = 64
     peak_lr: Positive
     seed: Seed = 0
-    recipe: Literal["pretrain"] = "pretrain"
+    recipe: RecipeName = "pretrain"
     evaluations: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
     weight_decay: NonNegative | None = None
     momentum: Share | None = None
     clipping: Positive | None = None
     warmup_share: Share | None = None
+    warmup_epochs: NonNegative | None = None
+    warmup_steps: Annotated[int, Field(ge=0, lt=MAX_INT, strict=True)] | None = None
+    label_smoothing: Share | None = None
+    dropout: Share | None = None
+    stochastic_depth: Share | None = None
+    ema: Share | None = None
+    precision: Precision | None = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The recipe's settings that this run sets itself."""
+        return {name: value for name in OVERRIDES if (value := getattr(self, name)) is not None}
 
 
 class RunConfig(Section):

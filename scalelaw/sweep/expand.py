@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scalelaw import architecture, compute
 from scalelaw.errors import UserError
-from scalelaw.sweep.config import MAX_INT, DataConfig, ModelConfig, RunConfig, TrainConfig
+from scalelaw.sweep.config import MAX_INT, OVERRIDES, DataConfig, ModelConfig, RunConfig, TrainConfig
 from scalelaw.sweep.facts import Cost, DataFacts, data_facts, run_cost, with_digest
 from scalelaw.sweep.spec import Grid, Spec, TrainSection, place_of_grid
 
@@ -51,8 +51,7 @@ def _expand_grid(grid: Grid, utilisation: float) -> Iterator[PlannedRun]:
     data = with_digest(grid.data)
     facts = data_facts(data)
     train = grid.train
-    optional = ("weight_decay", "momentum", "clipping", "warmup_share")
-    varied = {name: values for name in optional if (values := getattr(train, name)) is not None}
+    varied = {name: values for name in OVERRIDES if (values := getattr(train, name)) is not None}
     models = [ModelConfig(family=grid.model.family, variant=name) for name in grid.model.variants]
     for model, lengths in [(model, _lengths(train, model, facts, utilisation)) for model in models]:
         for images, batch, rate, recipe, seed, *rest in itertools.product(
@@ -66,7 +65,7 @@ def _expand_grid(grid: Grid, utilisation: float) -> Iterator[PlannedRun]:
             settings = TrainConfig(
                 images=images,
                 batch_size=batch,
-                peak_lr=rate,
+                peak_lr=rate * batch / 256 if train.lr_scaling == "linear" else rate,
                 recipe=recipe,
                 seed=seed,
                 evaluations=train.evaluations,

@@ -9,10 +9,22 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from scalelaw import architecture
+from scalelaw import architecture, compute
 from scalelaw.compute import DEFAULT_UTILISATION
 from scalelaw.errors import UserError, nearest
-from scalelaw.sweep.config import DataSection, NonNegative, Positive, PositiveInt, Section, Seed, Share
+from scalelaw.sweep.config import (
+    MAX_INT,
+    WARMUPS,
+    DataSection,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Precision,
+    RecipeName,
+    Section,
+    Seed,
+    Share,
+)
 from scalelaw.sweep.facts import with_digest
 from scalelaw.sweep.mistakes import sentences
 
@@ -60,7 +72,11 @@ class ModelSection(Section):
 
 
 class TrainSection(Section):
-    """[train]: every list spans the grid; exactly one of epochs, images and core_hours is the length."""
+    """[train]: every list spans the grid; exactly one of epochs, images and core_hours is the length.
+
+    With `lr_scaling` "linear" the rates are those of 256 images a step, and a run's own is rate x batch_size / 256
+    (Goyal et al. 2017, arXiv 1706.02677); with "none", the default, they are the runs' own.
+    """
 
     epochs: Many[Positive] | None = None
     images: Many[PositiveInt] | None = None
@@ -69,12 +85,37 @@ class TrainSection(Section):
     batch_size: Many[PositiveInt] = (64,)
     seeds: Many[Seed] = (0,)
     layout: Literal["grid", "iso"] = "grid"
-    recipe: Many[Literal["pretrain"]] = ("pretrain",)
+    lr_scaling: Literal["none", "linear"] = "none"
+    recipe: Many[RecipeName] = ("pretrain",)
     evaluations: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
     weight_decay: Many[NonNegative] | None = None
     momentum: Many[Share] | None = None
     clipping: Many[Positive] | None = None
     warmup_share: Many[Share] | None = None
+    warmup_epochs: Many[NonNegative] | None = None
+    warmup_steps: Many[Annotated[int, Field(ge=0, lt=MAX_INT, strict=True)]] | None = None
+    label_smoothing: Many[Share] | None = None
+    dropout: Many[Share] | None = None
+    stochastic_depth: Many[Share] | None = None
+    ema: Many[Share] | None = None
+    precision: Many[Precision] | None = None
+
+
+class DevicesSection(Section):
+    """[devices]: how a step is laid out, which moves results by rounding alone and so is no part of a run's id.
+
+    Attributes:
+        params: devices that share one copy of the parameters; the others share the batch.
+        accumulate: parts into which a batch is cut, one after the other.
+        remat: compute the inside of every block anew in the backward pass, for less memory.
+        hardware, count: what the sweep is planned for: the memory that `--dry-run` prints, and refuses to exceed.
+    """
+
+    params: PositiveInt = 1
+    accumulate: PositiveInt = 1
+    remat: Annotated[bool, Field(strict=True)] = False
+    hardware: str | None = None
+    count: PositiveInt = 1
 
 
 class Grid(Section):
@@ -89,6 +130,7 @@ class Spec(Section):
     """A whole sweep: its name, its grids (the file's own, then one a part), and the file that they come from."""
 
     sweep: SweepSection
+    devices: DevicesSection
     grids: tuple[Grid, ...]
     source: str
 
@@ -96,6 +138,7 @@ class Spec(Section):
 _GRID = ("data", "model", "train")
 _SECTIONS: dict[str, type[BaseModel]] = {
     "sweep": SweepSection,
+    "devices": DevicesSection,
     "data": DataSection,
     "model": ModelSection,
     "train": TrainSection,
@@ -124,11 +167,14 @@ def check_spec(raw: dict[str, Any], source: str) -> Spec:
     """Checks a parsed spec; as `read_spec`."""
     parts = raw.get("part", [])
     mistakes = _section_mistakes(raw, source, [*_SECTIONS, "part"])
-    mistakes += [f"{source}: section [{key}] is missing" for key in _SECTIONS if key not in raw]
+    mistakes += [f"{source}: section [{key}] is missing" for key in ("sweep", *_GRID) if key not in raw]
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         mistakes.append(f"{source}: part must be written [[part]], once for each further grid")
         parts = []
     sweep = _validated(SweepSection, raw.get("sweep"), f"{source}: [sweep]", mistakes)
+    devices = _validated(DevicesSection, raw.get("devices", {}), f"{source}: [devices]", mistakes)
+    if isinstance(devices, DevicesSection):
+        mistakes += _devices_mistakes(devices, f"{source}: [devices]")
     base = {key: raw[key] for key in _GRID if isinstance(raw.get(key), dict)}
     grids: list[Grid] = []
     for index, part in enumerate([{}, *parts]):
@@ -150,7 +196,7 @@ def check_spec(raw: dict[str, Any], source: str) -> Spec:
             grids.append(Grid.model_validate(checked))
     if mistakes or sweep is None:
         raise UserError(*mistakes)
-    return Spec.model_construct(sweep=sweep, grids=tuple(grids), source=source)  # checked above
+    return Spec.model_construct(sweep=sweep, devices=devices, grids=tuple(grids), source=source)  # checked above
 
 
 def place_of_grid(source: str, index: int) -> str:
@@ -210,9 +256,24 @@ def _length_mistakes(train: TrainSection, place: str) -> list[str]:
     if len(given) != 1:
         said = f"{' and '.join(given)} are given; keep one" if given else "none is given; add one"
         return [f"{place} exactly one of epochs, images and core_hours is the length; {said}"]
+    warmups = [name for name in WARMUPS if getattr(train, name) is not None]
+    if len(warmups) > 1:
+        return [f"{place} {' and '.join(warmups)} are given; keep one"]
     if train.layout == "iso" and given != ["core_hours"]:
         return [f"{place} layout: 'iso' needs core_hours = [...], the equal-compute budgets, in place of {given[0]}"]
     return []
+
+
+def _devices_mistakes(devices: DevicesSection, place: str) -> list[str]:
+    found = []
+    if devices.count % devices.params:
+        found.append(f"{place} params: {devices.params} does not divide the {devices.count} devices of count")
+    if devices.hardware is not None:
+        try:
+            compute.hardware(devices.hardware)
+        except UserError as error:
+            found += [f"{place} hardware: {line}" for line in error.messages]
+    return found
 
 
 def _validated(kind: type[BaseModel], value: Any, place: str, mistakes: list[str]) -> BaseModel | None:

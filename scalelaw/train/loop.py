@@ -17,8 +17,9 @@ import numpy as np
 from scalelaw import stopping
 from scalelaw.compute import Stopwatch
 from scalelaw.runs import Status
+from scalelaw.sweep.recipes import Recipe
 from scalelaw.train.data import Order, Source
-from scalelaw.train.recipe import Recipe, learning_rate
+from scalelaw.train.schedule import learning_rate
 from scalelaw.train.step import Programs, State
 from scalelaw.train.trace import Trace
 

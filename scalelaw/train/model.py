@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from scalelaw import architecture
+from scalelaw.sweep.recipes import Recipe
 from scalelaw.train import mesh, nfnet
 from scalelaw.train.data import Source
 from scalelaw.train.data.source import Arrays, Inputs
 from scalelaw.train.mesh import AXES, Layout
-from scalelaw.train.recipe import Recipe
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:

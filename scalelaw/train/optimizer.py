@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from scalelaw.train.recipe import Recipe
+from scalelaw.sweep.recipes import Recipe
 
 Params = Mapping[str, Any]  # nested dicts of arrays, leaves named as in the published checkpoints
 HEAD_KERNEL = ("linear", "w")

@@ -18,13 +18,13 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from scalelaw import architecture
+from scalelaw.sweep.recipes import Recipe
 from scalelaw.train import mesh as meshes
 from scalelaw.train import nfnet, optimizer
 from scalelaw.train.data import Batch, Order, Source
 from scalelaw.train.data.source import Arrays, Inputs
 from scalelaw.train.mesh import AXES, Layout
 from scalelaw.train.model import Model
-from scalelaw.train.recipe import Recipe
 
 State = dict[str, Any]
 """All that a step changes or draws from: `params` and `momentum`, trees of arrays, and where the recipe needs them

@@ -17,8 +17,10 @@ from pydantic import ValidationError
 from scalelaw import architecture, compute, stopping
 from scalelaw.errors import UserError
 from scalelaw.runs import ResultsFolder, Run, files
-from scalelaw.sweep import RunConfig, data_facts, identity, run_cost
-from scalelaw.train import data, loop, recipe, step
+from scalelaw.sweep import DataFacts, RunConfig, data_facts, identity, run_cost
+from scalelaw.sweep.recipes import Recipe, rules_of
+from scalelaw.train import data, loop, mesh, step
+from scalelaw.train.capacity import check_capacity
 from scalelaw.train.data import Order, Source
 from scalelaw.train.trace import Trace
 
@@ -134,13 +136,14 @@ class Worker:
         trace = Trace(self.results.run_path(row.run_id) / "trace")
         outcome = loop.run(schedule, programs, source, rules, trace, progress)
         flop = compute.train_flop(row.macs_per_image, outcome.images_seen)
-        cost = compute.cost(flop, outcome.seconds["train"], 1, device, assumed)
+        cost = compute.cost(flop, outcome.seconds["train"], programs.layout.devices, device, assumed)
         done = replace(
             row,
             status=outcome.status,
             epochs=outcome.images_seen / row.unique_images,
             images_seen=outcome.images_seen,
             train_seconds=outcome.seconds["train"],
+            devices=programs.layout.devices,
             train_flop=flop,
             core_hours=cost.core_hours,
             core_hours_basis=cost.basis,
@@ -161,26 +164,19 @@ class Worker:
                 files.write_json(path, source.describe())
         return self._sources[key]
 
-    def programs(
-        self, run_id: str, config: RunConfig, source: Source, rules: recipe.Recipe
-    ) -> tuple[step.Programs, float]:
+    def programs(self, run_id: str, config: RunConfig, source: Source, rules: Recipe) -> tuple[step.Programs, float]:
         """The compiled programs of the run's shape, built on first use, and the seconds that this took now."""
         model = architecture.variant(config.model.variant, config.model.family)
         shapes = tuple((name, array.shape, str(array.dtype)) for name, array in sorted(source.arrays.items()))
-        key = (model, source.classes, config.train.batch_size, source.signature, shapes, rules)
+        layout = mesh.layout_for(config.train.batch_size, **self.sweep.get("devices", {}))
+        key = (model, source.classes, config.train.batch_size, source.signature, shapes, rules, layout)
         if key in self._programs:
             return self._programs[key], 0.0
+        facts = DataFacts(source.classes, source.resolution, source.train_images)
+        check_capacity(config, facts, layout)
         self.emit({"run_id": run_id, "event": "compiling"})
-        built = self._programs[key] = step.build(model, source, rules, config.train.batch_size)
+        built = self._programs[key] = step.build(model, source, rules, config.train.batch_size, layout)
         return built, built.compile_seconds
-
-
-def rules_of(config: RunConfig) -> recipe.Recipe:
-    """The run's recipe with the settings that the run overrides."""
-    train = config.train
-    overrides = {name: value for name in ("weight_decay", "momentum", "clipping", "warmup_share")
-                 if (value := getattr(train, name)) is not None}  # fmt: skip
-    return replace(recipe.recipe(train.recipe), **overrides)
 
 
 def known_hardware(kind: str) -> compute.Hardware:

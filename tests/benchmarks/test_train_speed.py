@@ -13,14 +13,15 @@ SCRIPT = """
 import sys, time
 import jax, jax.numpy as jnp, numpy as np
 from scalelaw import architecture
-from scalelaw.train import data, recipe, step
+from scalelaw.sweep import recipes
+from scalelaw.train import data, step
 from scalelaw.train.data import hierarchy
 
 variant, batch = architecture.variant(sys.argv[1]), 64
 source = hierarchy.make(
     train_images=32768, classes=16, levels=3, patch=1, rules=(256, 1, 16), zipf_a=(0.5, "uniform", 1.0)
 )
-programs = step.build(variant, source, recipe.recipe("pretrain"), batch)
+programs = step.build(variant, source, recipes.recipe("pretrain"), batch)
 order = data.Order(0, source.train_images, 60 * batch, batch)
 state, rate = programs.start(0), np.float32(0.1)
 best = 0.0

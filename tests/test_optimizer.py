@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalelaw.errors import UserError
+from scalelaw.sweep.recipes import RECIPES
 from scalelaw.train import optimizer as rule
-from scalelaw.train import recipe as recipes
 from scalelaw.train.optimizer import measure, optimizer
-from scalelaw.train.recipe import RECIPES, learning_rate
+from scalelaw.train.schedule import learning_rate
 
 
 def conv(k, i, o):
@@ -172,17 +171,3 @@ def test_schedule_is_the_same_on_host_and_traced():
     traced = jax.jit(lambda t: learning_rate(t, 200, 1.6, 10))(jnp.asarray(steps))
     np.testing.assert_allclose(traced, learning_rate(steps, 200, 1.6, 10), rtol=2e-6, atol=1e-6)
     assert float(learning_rate(7, 200, 1.6, 10)) == pytest.approx(1.6 * 8 / 11)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipes_are_sane_and_found_by_name(name):
-    found = recipes.recipe(name)
-    assert 0 < found.clipping < 1
-    assert 0 < found.momentum < 1
-    assert 0 <= found.warmup_share < 1
-    assert found.weight_decay > 0
-
-
-def test_unknown_recipe_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'pretrain'"):
-        recipes.recipe("pretrian")

@@ -1,4 +1,4 @@
-"""Named training recipes, every value of which a run may override, and how the learning rate moves.
+"""Named training recipes, every value of which a run may override.
 
 `pretrain` is Brock, De, Smith, Simonyan 2021 (arXiv 2102.06171), section 6.2 and appendix A.5; `imagenet` its appendix
 A.1 with the dropout rates of table 1. What these leave open is marked as our choice.
@@ -7,15 +7,9 @@ A.1 with the dropout rates of table 1. What these leave open is marked as our ch
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from scalelaw.errors import UserError, nearest
-
-Precision = Literal["float32", "bfloat16"]
+from scalelaw.sweep.config import WARMUPS, Precision, RunConfig
 
 
 @dataclass(frozen=True)
@@ -90,19 +84,10 @@ def recipe(name: str, variant: str | None = None) -> Recipe:
     return found
 
 
-def learning_rate(step: Any, steps: int, peak_lr: float, warmup: int) -> Any:
-    """Linear warm-up, then a cosine to zero (Loshchilov, Hutter 2017).
-
-    With w warm-up steps, step t (counted from 0) has peak * (t + 1) / (w + 1) while t < w, and then
-    peak * (1 + cos(pi (t - w) / (steps - w))) / 2: the peak at t = w, zero right after the last step.
-
-    Args:
-        step: t; a number or NumPy array (evaluated on the host) or a jax array, traced or not.
-        steps: length of the whole schedule.
-        peak_lr: highest rate.
-        warmup: w, less than `steps`.
-    """
-    xp: Any = jnp if isinstance(step, jax.Array) else np
-    rising = (step + 1) / (warmup + 1)
-    falling = 0.5 * (1 + xp.cos(np.pi * (step - warmup) / (steps - warmup)))
-    return peak_lr * xp.where(step < warmup, rising, falling)
+def rules_of(config: RunConfig) -> Recipe:
+    """The run's recipe with the settings that the run overrides."""
+    own = config.train.overrides
+    rules = recipe(config.train.recipe, config.model.variant)
+    if any(name in own for name in WARMUPS):
+        rules = replace(rules, warmup_epochs=None, warmup_steps=None)
+    return replace(rules, **own)
