@@ -23,7 +23,7 @@ from scalelaw.runs import UNREPEATABLE, Run, RunTable
 from scalelaw.runs.folder import ResultsFolder
 from scalelaw.runs.lease import is_held
 from scalelaw.sweep import RunConfig, expand, read_spec
-from scalelaw.train import worker
+from scalelaw.train import single, worker
 
 LONG = TINY.replace("[200, 600]", "[300, 60000]").replace("[0.4, 0.8]", "[0.4]")
 """Two short runs and two of several seconds."""
@@ -284,8 +284,8 @@ def test_the_bar_of_a_terminal_is_one_line(tmp_path):
 
 
 def test_unknown_hardware_costs_an_estimate():
-    assert worker.known_hardware("abacus").peak_flop_per_second is None
-    assert worker.known_hardware("TPU v4").name == "tpu-v4"
+    assert single.known_hardware("abacus").peak_flop_per_second is None
+    assert single.known_hardware("TPU v4").name == "tpu-v4"
 
 
 def test_a_changed_configuration_is_not_trained_under_its_old_id(tmp_path, capsys):

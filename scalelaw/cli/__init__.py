@@ -51,11 +51,13 @@ def _run(argv: list[str]) -> int:
         readings,
         simulations,
         sweeps,
+        trainings,
     )
 
     commands: dict[str, Callable[..., Any]] = {
         "sweep": sweeps.sweep,
-        "run": sweeps.run,
+        "train": trainings.train,
+        "run": trainings.run,
         "status": sweeps.status,
         "fit": fits.fit,
         "choose": backtests.choose,

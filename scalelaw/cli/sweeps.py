@@ -1,4 +1,4 @@
-"""The commands that train: sweep, run, status."""
+"""The commands over many runs: sweep, status."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def sweep(
     root = out if out is not None else Path("results") / checked.sweep.name
     results = ResultsFolder(root, new=True)
     if (root / "sweep.json").exists():
-        _same_sweep(results, checked.sweep.name)
+        same_sweep(results, checked.sweep.name)
     rows = RunTable.load(root) if (root / "sweep.json").exists() else None
     done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
             if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
@@ -63,7 +63,7 @@ def sweep(
     if dry_run:
         _print_plan(checked, planned, todo, expectation, count)
         return 0
-    _record_sweep(results, checked, planned, spec)
+    record_sweep(results, checked, planned, spec)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
     say = f"{root}: {len(planned)} runs, {len(done)} already done"
     if not todo:
@@ -80,43 +80,6 @@ def sweep(
     finally:
         results.compact()
     return _closing(console, results, [run.run_id for run in planned])
-
-
-def run(
-    results: Positional[Path],
-    ids: Positional[tuple[str, ...]],
-    json: Json = False,
-    threads: int = 1,
-) -> int:
-    """Trains the named runs of a results folder: the one command that every engine calls.
-
-    Args:
-        results: Results folder that a sweep has made.
-        ids: Runs to train; scalelaw status RESULTS --runs lists them.
-        json: Print one JSON object for each event.
-        threads: CPU threads of the training steps. Results are bit-identical only at one thread count.
-    """
-    from scalelaw.errors import UserError
-    from scalelaw.runs import ResultsFolder
-
-    if not ids:
-        raise UserError(f"no run named; scalelaw status {results} --runs lists them")
-    folder = ResultsFolder(results)
-    for run_id in ids:
-        folder.config(run_id)
-    _prepare_jax(threads)
-    from scalelaw.train.worker import Worker
-
-    def emit(event: dict[str, Any]) -> None:
-        if json:
-            print(json_module.dumps(event), flush=True)
-        elif event["event"] == "done":
-            loss = "" if event["val_loss"] is None else f", held-out loss {event['val_loss']:.4f}"
-            print(f"{event['run_id']}: {event['status']}{loss}", flush=True)
-        elif event["event"] != "progress":
-            print(f"{event['run_id']}: {event['event']}", flush=True)
-
-    return 1 if Worker(folder, emit).work(ids) else 0
 
 
 def status(results: Positional[Path], runs: bool = False, json: Json = False) -> int:
@@ -157,36 +120,8 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
     return 0
 
 
-def _prepare_jax(threads: int) -> None:
-    """Sets what must be set before jax starts: CPU threads, and where compiled programs are kept.
-
-    XLA cuts its loops by the number of threads, which moves the last bits of sums. NPROC is how its CPU client is told
-    that number, whatever the cores that it sees; programs of different numbers are kept apart, as their cache is not
-    told.
-    """
-    import os
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / f"jax-{threads}-threads"
-    os.environ["NPROC"] = str(threads)
-    if threads == 1:
-        flags = "--xla_cpu_multi_thread_eigen=false"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # the small ones add up to half a second
-    from scalelaw.errors import UserError
-
-    try:
-        import flax
-        import jax
-        import optax
-    except ImportError as error:
-        raise UserError(f"training needs {error.name}: pip install 'scalelaw[train]'") from error
-    del flax, jax, optax
-
-
-def _same_sweep(results: ResultsFolder, name: str) -> None:
+def same_sweep(results: ResultsFolder, name: str) -> None:
+    """Raises UserError when the folder holds a sweep of another name."""
     from scalelaw.errors import UserError
     from scalelaw.runs import files
 
@@ -195,15 +130,14 @@ def _same_sweep(results: ResultsFolder, name: str) -> None:
         raise UserError(f"{results.root}: holds the sweep {other!r}, not {name!r}; choose another folder with -o")
 
 
-def _record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun], path: Path) -> None:
+def record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun], path: Path) -> None:
     """Writes the folder's sweep.json and a folder for each run."""
     from scalelaw.runs import files
 
     record = results.root / "sweep.json"
     earlier = files.read_json(record) if record.exists() else {"runs": []}
     facts = {
-        "name": spec.sweep.name,
-        "utilisation": spec.sweep.utilisation,
+        **spec.sweep.model_dump(mode="json"),
         "devices": spec.devices.model_dump(include={"params", "accumulate", "remat"}),
         "runs": list(dict.fromkeys([*earlier["runs"], *(run.run_id for run in planned)])),
         "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},

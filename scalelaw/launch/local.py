@@ -27,7 +27,7 @@ from scalelaw.sweep import PlannedRun, identity
 Emit = Callable[[dict[str, Any]], None]
 ATTEMPTS = 2  # of a run that takes its worker down with it
 ERROR_LINES = 12
-GRACE_SECONDS = 5.0  # for a worker to end when asked to, before it is killed
+GRACE_SECONDS = 60.0  # for a worker to write its checkpoint when asked to end; a second signal kills it at once
 POLL_SECONDS = 0.5
 FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # exit codes of a worker
 

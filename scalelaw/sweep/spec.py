@@ -58,10 +58,23 @@ def _rates(value: Any) -> Any:
 
 
 class SweepSection(Section):
-    """[sweep]: the name (results go to results/<name>) and the utilisation that core-hours assume."""
+    """[sweep]: the name (results go to results/<name>), the utilisation that core-hours assume, and what runs keep.
+
+    Nothing here decides how a run ends, so nothing here is part of its id.
+
+    Attributes:
+        checkpoint_minutes: wall time between two checkpoints of a run.
+        checkpoints_kept: how many of them stay until the run is done.
+        trace_rows: about so many rows in a run's trace, besides those of its evaluations.
+        keep_final: whether a finished run keeps its weights.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     utilisation: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)] = DEFAULT_UTILISATION
+    checkpoint_minutes: Positive = 10.0
+    checkpoints_kept: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
+    trace_rows: PositiveInt = 64
+    keep_final: Annotated[bool, Field(strict=True)] = True
 
 
 class ModelSection(Section):

@@ -1,6 +1,7 @@
 """The training loop: it owns time and files; the step is pure.
 
-Metrics are read one step late, so that the next step is already under way while the host looks at the last.
+Metrics are read one step late, so that the next step is already under way while the host looks at the last. All that
+the loop knows beside the state is its `Standing`, so that a run goes on from a checkpoint as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ from scalelaw import stopping
 from scalelaw.compute import Stopwatch
 from scalelaw.runs import Status
 from scalelaw.sweep.recipes import Recipe
+from scalelaw.train import processes
+from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Order, Source
+from scalelaw.train.evaluation import Evaluation, Stopped, diverging, evaluate, guessing
+from scalelaw.train.meter import Meter
 from scalelaw.train.schedule import learning_rate
+from scalelaw.train.standing import Standing
 from scalelaw.train.step import Programs, State
 from scalelaw.train.trace import Trace
 
+LOOKS = 64  # the training loss is looked at about so often in a run, whatever its length and the trace's rows
 TRACE_ROWS = 64  # about so many rows of a run's trace, whatever its length
 QUICK_HOLDOUT = 1024  # held-out images of the evaluations on the way; the last takes all
-DIVERGED_ABOVE = 0.5  # nats above the loss of guessing, ln(classes)
 DIVERGED_EVALUATIONS = 3
 EVENT_SECONDS = 0.5
 FLUSH_SECONDS = 30.0
+
+Emit = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -37,18 +45,19 @@ class Outcome:
 
     Attributes:
         status: finished or diverged.
-        val_loss, top1_error: of the last evaluation; None where they are not finite.
+        evaluation: the last one; None where its loss is not finite.
         images_seen: training images shown.
         seconds: by kind of work: train, evaluate, wait (for the next batch and for files).
-        reason: why it diverged, else None.
+        reason: why it diverged, or what a finished run's reader should know; else None.
+        state: at the end.
     """
 
     status: Status
-    val_loss: float | None
-    top1_error: float | None
+    evaluation: Evaluation | None
     images_seen: int
     seconds: dict[str, float]
     reason: str | None
+    state: State
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,16 @@ class Schedule:
         peak_lr: learning rate at the end of warm-up.
         evaluations: how many, evenly spaced, the last at the end.
         seed: of the initial weights.
-        core_hours_per_image: for the trace.
+        meter: what images cost, for the trace.
+        trace_rows: about so many rows in the trace, besides those of the evaluations.
     """
 
     order: Order
     peak_lr: float
     evaluations: int
     seed: int
-    core_hours_per_image: float
+    meter: Meter
+    trace_rows: int = TRACE_ROWS
 
 
 def run(
@@ -76,98 +87,210 @@ def run(
     source: Source,
     rules: Recipe,
     trace: Trace,
-    on_progress: Callable[[int, float], None],
+    emit: Emit,
+    open_checkpoints: Callable[[State], Checkpoints] | None = None,
 ) -> Outcome:
-    """Trains one schedule from its start.
+    """Trains one schedule from its newest checkpoint, or from its start.
+
+    A signal ends it between two steps, with a checkpoint.
 
     Args:
-        on_progress: called now and then with images seen and images per second.
+        emit: called now and then with what goes on: `progress`, `evaluated`, `resumed`, `checkpoint`, `warning`.
+        open_checkpoints: initial state -> where they are kept; None for a run that is never gone on with.
+
+    Raises:
+        Elsewhere: when the checkpoint there is of another place or other data.
+        SystemExit, KeyboardInterrupt: when a signal asked to stop.
     """
-    order, watch = schedule.order, Stopwatch()
-    state, batches = programs.start(schedule.seed), source.feed(order, 0, programs.rows)
-    steps = np.arange(order.steps)
-    warmup = rules.warmup(order.steps, order.n / order.batch_size)
-    rates = learning_rate(steps, order.steps, schedule.peak_lr, warmup).astype(np.float32)
-    evaluate_after = {round(order.steps * k / schedule.evaluations) for k in range(1, schedule.evaluations + 1)} - {0}
-    trace_every = max(1, order.steps // TRACE_ROWS)
-    guess = math.log(source.classes)
-    pending: tuple[int, dict[str, jax.Array]] | None = None
-    above = 0
-    val_loss, top1_error = math.nan, math.nan
-    traced_images, traced_seconds, last_event, last_flush = 0, 0.0, time.monotonic(), time.monotonic()
+    state = programs.start(schedule.seed)
+    checkpoints = None if open_checkpoints is None else open_checkpoints(state)
+    standing = Standing()
+    if checkpoints is not None and checkpoints.steps():
+        like = jax.tree.map(_shape, state)
+        jax.tree.map(lambda x: x.delete(), state)  # two states may not fit the devices
+        found = checkpoints.restore(like)
+        if found is None:
+            state = programs.start(schedule.seed)
+        else:
+            state, standing = found[0], Standing.from_dict(found[1]["standing"])
+            images = min(standing.step * schedule.order.batch_size, schedule.order.images)
+            emit({"event": "resumed", "step": standing.step, "steps": schedule.order.steps, "images": images})
+    for sentence in trace.begin(standing.traced_step):
+        emit({"event": "warning", "message": sentence})
+    return _Training(schedule, programs, source, rules, trace, emit, checkpoints, state, standing).through()
 
-    def images_after(steps: int) -> int:
-        return min(steps * order.batch_size, order.images)
 
-    def read(step: int, metrics: dict[str, jax.Array], **more: Any) -> float:
-        nonlocal traced_images, traced_seconds
-        with watch("train"):
+def _shape(array: jax.Array) -> Any:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+
+
+class _Training:
+    """One schedule under way."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        programs: Programs,
+        source: Source,
+        rules: Recipe,
+        trace: Trace,
+        emit: Emit,
+        checkpoints: Checkpoints | None,
+        state: State,
+        standing: Standing,
+    ) -> None:
+        self.schedule, self.programs, self.source, self.rules = schedule, programs, source, rules
+        self.trace, self.emit, self.checkpoints = trace, emit, checkpoints
+        self.state, self.now = state, standing
+        self.order = order = schedule.order
+        self.unheard = False  # whoever watched has gone: the run is interrupted, not failed
+        self.watch = Stopwatch()
+        self.watch.seconds.update(standing.seconds)
+        self.warmup = rules.warmup(order.steps, order.n / order.batch_size)
+        rates = learning_rate(np.arange(order.steps), order.steps, schedule.peak_lr, self.warmup)
+        self.rates = rates.astype(np.float32)
+        self.look_every = max(1, order.steps // LOOKS)
+        self.trace_every = max(1, order.steps // schedule.trace_rows)
+        count = schedule.evaluations
+        self.evaluate_after = {round(order.steps * k / count) for k in range(1, count + 1)} - {0}
+
+    def through(self) -> Outcome:
+        """Every step that is left."""
+        order, now = self.order, self.now
+        if now.unevaluated and (ended := self._evaluate()):
+            return ended
+        batches = self.source.feed(order, now.step, self.programs.rows)
+        last_event = last_flush = time.monotonic()
+        metrics: dict[str, jax.Array] = {}
+        unread: dict[str, Any] | None = None  # of the step before; from a checkpoint they come as numbers
+        if now.unread is not None:
+            unread, now.unread = now.unread, None
+        for step in range(now.step + 1, order.steps + 1):
+            with self.watch("wait"):
+                batch = next(batches)
+            with self.watch("train"):
+                self.state, metrics = self.programs.train(self.state, self.source.arrays, batch, self.rates[step - 1])
+            now.step = step
+            if unread is not None:  # one step late
+                loss, unread = self._read(step - 1, unread), None
+                if not math.isfinite(loss):
+                    return self._ended("diverged", f"training loss is {loss} after {step - 1} steps")
+            if step in self.evaluate_after:
+                now.unread, now.unevaluated = metrics, True
+                if ended := self._evaluate():
+                    return ended
+            elif step % self.look_every == 0 or step % self.trace_every == 0:
+                unread = metrics
+            clock = time.monotonic()
+            if clock - last_event > EVENT_SECONDS:
+                last_event = clock
+                speed = self._images() / self.watch.seconds["train"]
+                self._tell("progress", images=self._images(), images_per_second=speed)
+            if clock - last_flush > FLUSH_SECONDS:
+                last_flush = clock
+                with self.watch("wait"):
+                    self.trace.flush()
+            due = self.checkpoints is not None and self.checkpoints.due()
+            stop, save = processes.agreed(step, stopping.asked() or self.unheard, due)
+            if (stop or save) and step < order.steps:
+                now.unread = unread
+                self._save(metrics, wait=stop)
+                unread, now.unread = now.unread, None
+                if stop:
+                    self._stop()
+        return self._ended("finished", self._remark())
+
+    def _images(self) -> int:
+        return min(self.now.step * self.order.batch_size, self.order.images)
+
+    def _read(self, step: int, metrics: dict[str, Any], evaluation: Evaluation | None = None) -> float:
+        """Reads the metrics of a step and adds a row to the trace, if one is due. Returns the training loss."""
+        now, meter = self.now, self.schedule.meter
+        with self.watch("train"):
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        images, seconds = images_after(step), watch.seconds["train"]
-        speed = (images - traced_images) / max(seconds - traced_seconds, 1e-9)
-        trace.add(
+        loss = values.pop("loss")
+        if evaluation is None and step % self.trace_every:
+            return loss
+        images, seconds = min(step * self.order.batch_size, self.order.images), self.watch.seconds["train"]
+        speed = (images - now.traced_images) / max(seconds - now.traced_seconds, 1e-9)
+        cost = meter.cost(images, seconds)
+        self.trace.add(
             step=step,
             images_seen=images,
-            epochs=images / order.n,
-            core_hours=images * schedule.core_hours_per_image,
-            learning_rate=float(rates[step - 1]),
-            train_loss=values.pop("loss"),
+            epochs=images / self.order.n,
+            core_hours=cost.core_hours,
+            core_hours_basis=cost.basis,
+            learning_rate=float(self.rates[step - 1]),
+            train_loss=loss,
             images_per_second=speed,
+            utilisation=meter.utilisation(speed),
             **values,
-            **more,
+            **({} if evaluation is None else evaluation.columns()),
         )
-        traced_images, traced_seconds = images, seconds
-        return float(trace.rows[-1]["train_loss"])
+        now.traced_step, now.traced_images, now.traced_seconds = step, images, seconds
+        return loss
 
-    def ended(status: Status, steps: int, reason: str | None = None) -> Outcome:
-        trace.flush()
-        loss = val_loss if math.isfinite(val_loss) else None
-        error = top1_error if math.isfinite(val_loss) else None
-        return Outcome(status, loss, error, images_after(steps), dict(watch.seconds), reason)
+    def _evaluate(self) -> Outcome | None:
+        """Evaluates after the step just done. Returns the outcome when that shows that the run has diverged."""
+        now, classes = self.now, self.source.classes
+        step, metrics = now.step, now.unread or {}
+        try:
+            with self.watch("train"):
+                jax.block_until_ready(metrics)  # the whole step: none is evaluation
+            with self.watch("evaluate"):
+                at_most = None if step == self.order.steps else QUICK_HOLDOUT
+                found = evaluate(self.programs, self.source, self.state, at_most)
+        except Stopped:
+            self._save(metrics, wait=True)
+            self._stop()
+        loss = self._read(step, metrics, found)
+        now.unread, now.unevaluated, now.evaluation = None, False, found.to_dict()
+        self._tell("evaluated", steps=self.order.steps, images=self._images(), train_loss=loss, **found.columns())
+        if not math.isfinite(found.loss):
+            return self._ended("diverged", f"held-out loss is {found.loss} after {step} steps")
+        now.bad_evaluations += step > self.warmup and diverging(found.loss, loss, classes)
+        if now.bad_evaluations >= DIVERGED_EVALUATIONS:
+            return self._ended("diverged", f"held-out loss {found.loss:.2f} and training loss {loss:.2f} are above "
+                               f"that of guessing, {math.log(classes):.2f}")  # fmt: skip
+        return None
 
-    for step in range(1, order.steps + 1):
+    def _save(self, metrics: dict[str, Any], *, wait: bool) -> None:
+        if self.checkpoints is None:
+            return
+        now = self.now
+        with self.watch("train"):
+            jax.block_until_ready((self.state, metrics))
+            if now.unread is not None:
+                now.unread = {name: float(value) for name, value in jax.device_get(now.unread).items()}
+        with self.watch("wait"):
+            self.trace.flush()
+            now.seconds = dict(self.watch.seconds)
+            begun = self.checkpoints.save(now.step, self.state, {"standing": now.to_dict()}, wait=wait)
+        if begun:
+            self._tell("checkpoint", images=self._images())
+
+    def _stop(self) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.close()
         stopping.raise_if_asked()
-        with watch("wait"):
-            batch = next(batches)
-        with watch("train"):
-            state, metrics = programs.train(state, source.arrays, batch, rates[step - 1])
-        if pending is not None:  # one step late
-            loss, pending = read(*pending), None
-            if not math.isfinite(loss):
-                return ended("diverged", step, f"training loss is {loss} after {step - 1} steps")
-        if step in evaluate_after:
-            last = step == order.steps
-            with watch("train"):
-                metrics["loss"].block_until_ready()  # the whole step, so that none of it is timed as evaluation
-            with watch("evaluate"):
-                val_loss, top1_error, count = evaluate(programs, source, state, None if last else QUICK_HOLDOUT)
-            read(step, metrics, val_loss=val_loss, val_top1_error=top1_error, val_images=count)
-            if not math.isfinite(val_loss):
-                return ended("diverged", step, f"held-out loss is {val_loss} after {step} steps")
-            above += step > warmup and val_loss > guess + DIVERGED_ABOVE
-            if above >= DIVERGED_EVALUATIONS:
-                return ended("diverged", step, f"held-out loss {val_loss:.2f} is above that of guessing, {guess:.2f}")
-        elif step % trace_every == 0:
-            pending = (step, metrics)
-        now = time.monotonic()
-        if now - last_event > EVENT_SECONDS:
-            last_event = now
-            on_progress(images_after(step), images_after(step) / watch.seconds["train"])
-        if now - last_flush > FLUSH_SECONDS:
-            last_flush = now
-            with watch("wait"):
-                trace.flush()
-    return ended("finished", order.steps)
+        if self.unheard:
+            raise BrokenPipeError
+        raise SystemExit(stopping.PREEMPTED)  # another process of this run was asked
 
+    def _remark(self) -> str | None:
+        """What to say of a schedule that ended as planned: a network that learned nothing, if it did not."""
+        assert self.now.evaluation is not None
+        return guessing(Evaluation(**self.now.evaluation), self.source.classes)
 
-def evaluate(programs: Programs, source: Source, state: State, at_most: int | None = None) -> tuple[float, float, int]:
-    """Mean loss (nats), top-1 error and number of held-out images, the last batch weighted exactly.
+    def _ended(self, status: Status, reason: str | None) -> Outcome:
+        self.trace.flush()
+        found = None if self.now.evaluation is None else Evaluation(**self.now.evaluation)
+        if found is not None and not math.isfinite(found.loss):
+            found = None
+        return Outcome(status, found, self._images(), dict(self.watch.seconds), reason, self.state)
 
-    Args:
-        at_most: only the first so many held-out images; None for all.
-    """
-    batches = source.held_out(programs.evaluation_size, at_most, programs.evaluation_rows)
-    totals = [programs.evaluate(state, source.arrays, batch) for batch in batches]
-    sums = [{name: float(value) for name, value in part.items()} for part in jax.device_get(totals)]
-    images = sum(part["images"] for part in sums)
-    return sum(p["loss"] for p in sums) / images, sum(p["wrong"] for p in sums) / images, round(images)
+    def _tell(self, event: str, **facts: Any) -> None:
+        try:
+            self.emit({"event": event, "step": self.now.step, **facts})
+        except BrokenPipeError:
+            self.unheard = True

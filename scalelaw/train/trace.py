@@ -7,43 +7,88 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from scalelaw.errors import UserError
 from scalelaw.runs import files
 
 _COLUMNS: dict[str, tuple[pa.DataType, str, str]] = {
     "step": (pa.int64(), "1", "optimizer steps done"),
     "images_seen": (pa.int64(), "images", "training images shown, repeats counted"),
     "epochs": (pa.float64(), "1", "images seen over unique images"),
-    "core_hours": (pa.float64(), "TPU-v4 core-hours", "spent so far, on the basis of the run's row"),
+    "core_hours": (pa.float64(), "TPU-v4 core-hours", "spent so far"),
+    "core_hours_basis": (pa.string(), "", "measured (on TPU v4) or estimated (from FLOP)"),
     "learning_rate": (pa.float64(), "1", "of the last step"),
     "train_loss": (pa.float64(), "nats", "of the last batch"),
     "gradient_norm": (pa.float64(), "1", "Euclidean norm of the last batch's gradient, before clipping"),
-    "parameter_norm": (pa.float64(), "1", "Euclidean norm of all parameters before the step"),
+    "parameter_norm": (pa.float64(), "1", "Euclidean norm of all parameters before the last step"),
     "clipped_share": (pa.float64(), "1", "share of units whose gradient was clipped"),
     "images_per_second": (pa.float64(), "images/s", "since the row before, training steps alone"),
+    "utilisation": (pa.float64(), "1", "training FLOP/s over the peak named in this field's metadata; null without"),
     "val_loss": (pa.float64(), "nats", "on held-out images, where this row is an evaluation"),
     "val_top1_error": (pa.float64(), "1", "on held-out images, where this row is an evaluation"),
+    "val_loss_ema": (pa.float64(), "nats", "the same with averaged weights"),
+    "val_top1_error_ema": (pa.float64(), "1", "the same with averaged weights"),
     "val_images": (pa.int64(), "images", "held-out images of this evaluation"),
 }
 
-SCHEMA = pa.schema(
-    [pa.field(name, kind, metadata={"unit": unit, "about": about}) for name, (kind, unit, about) in _COLUMNS.items()]
-)
+UNREPEATABLE = ("images_per_second", "utilisation")
+"""Columns in which the traces of identical runs differ: what is timed. Where core-hours are measured, they too."""
+
+
+def schema(utilisation_of: str = "unknown") -> pa.Schema:
+    """The columns with their units; `utilisation` names its denominator."""
+    about = {name: {"unit": unit, "about": text} for name, (_, unit, text) in _COLUMNS.items()}
+    about["utilisation"]["utilisation_of"] = utilisation_of
+    return pa.schema([pa.field(name, kind, metadata=about[name]) for name, (kind, *_) in _COLUMNS.items()])
 
 
 class Trace:
     """Rows of a run's trace, kept in memory until `flush` writes them as one more part file.
 
     Args:
-        folder: the run's `trace` folder; parts of an earlier attempt are removed.
+        folder: the run's `trace` folder; `begin` makes it fit for this attempt.
+        utilisation_of: which peak `utilisation` is a share of.
+        writes: whether this process writes; with several, one does.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, utilisation_of: str = "unknown", writes: bool = True) -> None:
+        self.folder, self.writes = folder, writes
+        self.schema = schema(utilisation_of)
         self.parts = 0
         self.rows: list[dict[str, Any]] = []
-        if folder.exists():
-            shutil.rmtree(folder)
+
+    def begin(self, through_step: int = 0) -> list[str]:
+        """Keeps an earlier attempt's rows up to a step and removes what it wrote after.
+
+        Returns:
+            A sentence for each part that cannot be read; its rows are lost.
+        """
+        self.rows, self.parts = [], 0
+        if not self.writes or not self.folder.exists():
+            return []
+        if through_step == 0:
+            shutil.rmtree(self.folder)
+            return []
+        lost = []
+        for path in sorted(self.folder.iterdir()):
+            if not (path.name.startswith("part-") and path.suffix == ".parquet"):
+                path.unlink()  # a part that was being written
+                continue
+            try:
+                table = files.read_parquet(path)
+                kept = table.filter(pc.less_equal(table["step"], through_step))
+            except (UserError, KeyError) as error:
+                lost.append(f"{path}: rows of the trace are lost, it cannot be read ({error})")
+                path.unlink()
+                continue
+            if len(kept) == 0:
+                path.unlink()
+            elif len(kept) < len(table):
+                files.write_parquet(path, kept)
+            if len(kept):
+                self.parts = int(path.stem.removeprefix("part-")) + 1
+        return lost
 
     def add(self, **values: Any) -> None:
         """Adds one row; columns that are not given are null."""
@@ -51,9 +96,8 @@ class Trace:
 
     def flush(self) -> None:
         """Writes the rows since the last flush as a part file, if there are any."""
-        if not self.rows:
-            return
-        table = pa.Table.from_pylist(self.rows, schema=SCHEMA)
-        files.write_parquet(self.folder / f"part-{self.parts:05d}.parquet", table)
-        self.parts += 1
+        if self.rows and self.writes:
+            table = pa.Table.from_pylist(self.rows, schema=self.schema)
+            files.write_parquet(self.folder / f"part-{self.parts:05d}.parquet", table)
+            self.parts += 1
         self.rows = []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +16,16 @@ from typing import Any
 import jax
 from pydantic import ValidationError
 
-from scalelaw import architecture, compute, stopping
+from scalelaw import architecture, stopping
 from scalelaw.errors import UserError
 from scalelaw.runs import ResultsFolder, Run, files
 from scalelaw.sweep import DataFacts, RunConfig, data_facts, identity, run_cost
 from scalelaw.sweep.recipes import Recipe, rules_of
-from scalelaw.train import data, loop, mesh, step
+from scalelaw.sweep.spec import SweepSection
+from scalelaw.train import data, mesh, processes, single, step
 from scalelaw.train.capacity import check_capacity
-from scalelaw.train.data import Order, Source
-from scalelaw.train.trace import Trace
+from scalelaw.train.data import Source
+from scalelaw.train.origin import Elsewhere
 
 Emit = Callable[[dict[str, Any]], None]
 ERROR_LINES = 12
@@ -35,11 +38,18 @@ class Worker:
     Args:
         results: the folder.
         emit: takes one event, a JSON object, for whoever watches.
+        threads: CPU threads of a training step, None when nobody has set them.
+        any_devices: whether to go on from checkpoints that were made on other devices.
     """
 
-    def __init__(self, results: ResultsFolder, emit: Emit) -> None:
-        self.results, self.emit = results, emit
+    def __init__(
+        self, results: ResultsFolder, emit: Emit, *, threads: int | None = None, any_devices: bool = False
+    ) -> None:
+        self.results, self.threads, self.any_devices = results, threads, any_devices
+        self.emit: Emit = emit if processes.leads() else lambda event: None
         self.sweep = files.read_json(results.root / "sweep.json")
+        known = {name: self.sweep[name] for name in SweepSection.model_fields if name in self.sweep}
+        self.settings = SweepSection.model_validate(known)
         self._sources: dict[str, Source] = {}
         self._programs: dict[object, step.Programs] = {}
         self._commit = commit()
@@ -55,14 +65,24 @@ class Worker:
         stamps = {run_id: self._stamp(run_id) for run_id in run_ids}
         before = self.results.statuses(run_ids, held=False)
         for run_id, config in configs.items():
-            with self.results.lease(run_id) as mine:
+            with self._lease(run_id) as mine:
                 if not mine:
                     self.emit({"run_id": run_id, "event": "leased elsewhere"})
                 elif before[run_id] in DONE or self._stamp(run_id) != stamps[run_id]:
+                    self._discard(run_id)  # killed right after its row was written
                     self.emit({"run_id": run_id, "event": "already done"})
                 else:
                     failed += self.train(run_id, config) == "failed"
         return failed
+
+    @contextmanager
+    def _lease(self, run_id: str) -> Iterator[bool]:
+        """The lease of a run, which with several processes the leader holds for all."""
+        if processes.leads():
+            with self.results.lease(run_id) as mine:
+                yield processes.led(mine)
+        else:
+            yield processes.led(False)
 
     def _stamp(self, run_id: str) -> tuple[int, int] | None:
         """Tells one row of a run from a later one; None when it has none. Far cheaper than reading it."""
@@ -86,73 +106,60 @@ class Worker:
         return config
 
     def train(self, run_id: str, config: RunConfig) -> str:
-        """Trains one leased run and commits its row. Returns its status; what goes wrong is the row's `error`."""
+        """Trains one leased run and commits its row. Returns its status; what goes wrong is the row's `error`.
+
+        Raises:
+            Elsewhere: when the run's checkpoint was made with other data or on other devices.
+        """
         started = datetime.now(UTC)
-        attempts = int(self.results.noted(run_id).get("attempts", 0)) + 1
+        attempts = int(self.results.noted(run_id).get("attempts", 0)) + processes.leads()
         noted = {"attempts": attempts, "pid": os.getpid(), "started_at": started.isoformat()}
-        self.results.note(run_id, **noted)
-        self.emit({"run_id": run_id, "event": "started", "variant": config.model.variant})
+        self._note(run_id, noted)
+        self.emit({"run_id": run_id, "event": "started", "variant": config.model.variant,
+                   "images": config.train.images})  # fmt: skip
         row = Run(**identity.of_config(config), sweep=self.sweep["name"], hardware=jax.devices()[0].device_kind,
                   devices=1, attempts=attempts, commit=self._commit, started_at=started)  # fmt: skip
-        try:
-            row = replace(row, **identity.of_cost(run_cost(config, data_facts(config.data))))
-            row, seconds = self._trained(row, config)
-            self.results.note(run_id, **noted, seconds=seconds)
-        except BrokenPipeError:
-            raise  # whoever watches has gone: the run is interrupted, not failed
-        except UserError as error:
-            row = replace(row, status="failed", error="\n".join(error.messages))
-        except Exception:
-            stopping.raise_if_asked()  # a library may have turned a signal into an error of its own: no failure
-            lines = traceback.format_exc().strip().splitlines()
-            row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
-        self.results.commit_row(row)
-        self.emit({"run_id": run_id, "event": "done", "status": row.status, "val_loss": row.val_loss,
-                   "images": row.images_seen, "seconds": row.train_seconds, "error": row.error})  # fmt: skip
+        with stopping.deferred():  # between two steps, or when the row is written
+            try:
+                with stopping.at_once():
+                    row = replace(row, **identity.of_cost(run_cost(config, data_facts(config.data))))
+                    source, rules = self.source(config), rules_of(config)
+                    programs, compile_seconds = self.programs(run_id, config, source, rules)
+                row = replace(row, devices=programs.layout.devices)
+                row, seconds = single.trained(row, config, source, rules, programs, self._habits(run_id))
+                self._note(run_id, {**noted, "seconds": {**seconds, "compile": compile_seconds}})
+            except (BrokenPipeError, Elsewhere):
+                raise  # whoever watches has gone, or the run cannot go on here: it has not failed
+            except UserError as error:
+                row = replace(row, status="failed", error="\n".join(error.messages))
+            except Exception:
+                stopping.raise_if_asked()  # a library may have turned a signal into an error of its own: no failure
+                lines = traceback.format_exc().strip().splitlines()
+                row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
+            if processes.leads():
+                self.results.commit_row(row)
+                self._discard(run_id)
+            self.emit({"run_id": run_id, "event": "done", "status": row.status, "val_loss": row.val_loss,
+                       "top1_error": row.top1_error, "images": row.images_seen, "seconds": row.train_seconds,
+                       "error": row.error})  # fmt: skip
         return str(row.status)
 
-    def _trained(self, row: Run, config: RunConfig) -> tuple[Run, dict[str, float]]:
-        """Trains. Returns the row filled in, and the seconds by kind of work."""
-        assert row.run_id is not None
-        assert row.macs_per_image is not None
-        assert row.unique_images is not None
-        device = known_hardware(str(row.hardware))
-        source = self.source(config)
-        rules = rules_of(config)
-        programs, compile_seconds = self.programs(row.run_id, config, source, rules)
-        order = Order(int(row.run_id, 16), row.unique_images, config.train.images, config.train.batch_size)
-        assumed = self.sweep["utilisation"]
-        schedule = loop.Schedule(
-            order=order,
-            peak_lr=config.train.peak_lr,
-            evaluations=config.train.evaluations,
-            seed=config.train.seed,
-            core_hours_per_image=compute.core_hours(compute.train_flop(row.macs_per_image, 1), assumed),
-        )
+    def _habits(self, run_id: str) -> single.Habits:
+        """What a run keeps, and who hears of it."""
 
-        def progress(images: int, speed: float) -> None:
-            self.emit({"run_id": row.run_id, "event": "progress", "images": images, "images_per_second": speed})
+        def emit(event: dict[str, Any]) -> None:
+            self.emit({"run_id": run_id, **event})
 
-        trace = Trace(self.results.run_path(row.run_id) / "trace")
-        outcome = loop.run(schedule, programs, source, rules, trace, progress)
-        flop = compute.train_flop(row.macs_per_image, outcome.images_seen)
-        cost = compute.cost(flop, outcome.seconds["train"], programs.layout.devices, device, assumed)
-        done = replace(
-            row,
-            status=outcome.status,
-            epochs=outcome.images_seen / row.unique_images,
-            images_seen=outcome.images_seen,
-            train_seconds=outcome.seconds["train"],
-            devices=programs.layout.devices,
-            train_flop=flop,
-            core_hours=cost.core_hours,
-            core_hours_basis=cost.basis,
-            utilisation=cost.utilisation,
-            val_loss=outcome.val_loss,
-            top1_error=outcome.top1_error,
-            error=outcome.reason,
-        )
-        return done, {**outcome.seconds, "compile": compile_seconds}
+        return single.Habits(self.results.run_path(run_id), self.settings, emit, self.threads, self.any_devices)
+
+    def _discard(self, run_id: str) -> None:
+        """Removes the checkpoints of a run that has its row."""
+        if processes.leads() and self.results.row_status(run_id) in DONE:
+            shutil.rmtree(self.results.run_path(run_id) / single.CHECKPOINTS, ignore_errors=True)
+
+    def _note(self, run_id: str, facts: dict[str, Any]) -> None:
+        if processes.leads():
+            self.results.note(run_id, **facts)
 
     def source(self, config: RunConfig) -> Source:
         """The run's images, made once for each data configuration; their facts go to <dataset>-<images>.json."""
@@ -172,19 +179,11 @@ class Worker:
         key = (model, source.classes, config.train.batch_size, source.signature, shapes, rules, layout)
         if key in self._programs:
             return self._programs[key], 0.0
-        facts = DataFacts(source.classes, source.resolution, source.train_images)
-        check_capacity(config, facts, layout)
+        check_capacity(config, DataFacts(source.classes, source.resolution, source.train_images), layout)
         self.emit({"run_id": run_id, "event": "compiling"})
         built = self._programs[key] = step.build(model, source, rules, config.train.batch_size, layout)
+        self.emit({"run_id": run_id, "event": "compiled", "seconds": built.compile_seconds})
         return built, built.compile_seconds
-
-
-def known_hardware(kind: str) -> compute.Hardware:
-    """The hardware row of a JAX device kind; an unknown kind has no peak, so its cost is an estimate."""
-    try:
-        return compute.hardware(kind)
-    except UserError:
-        return compute.Hardware(kind, 1, None, "not in the hardware table")
 
 
 def commit() -> str | None:

@@ -1,0 +1,172 @@
+"""The commands that train in this very process: train, run."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from scalelaw.cli.sweeps import Json, Out, record_sweep, same_sweep
+
+if TYPE_CHECKING:
+    from scalelaw.runs import ResultsFolder
+    from scalelaw.sweep import PlannedRun, Spec
+
+
+def train(spec: Positional[Path], out: Out = None, threads: int | None = None, any_devices: bool = False) -> int:
+    """Trains the one run of a TOML spec of single values, and goes on with it when run again.
+
+    Args:
+        spec: The run's TOML file.
+        out: Results folder; results/NAME unless given.
+        threads: CPU threads; one for each core unless given. Results are bit-identical only at one thread count.
+        any_devices: Go on from a checkpoint that other devices made: the same examples, equal up to rounding.
+    """
+    from rich.console import Console
+
+    from scalelaw.cli.narration import Narration
+    from scalelaw.errors import UserError
+    from scalelaw.launch import local
+    from scalelaw.runs import ResultsFolder, files
+    from scalelaw.sweep import expand, read_spec
+
+    count = len(local.cores()) if threads is None else threads
+    _check_threads(count)
+    checked = read_spec(spec)
+    planned = expand(checked)
+    if len(planned) > 1:
+        raise UserError(f"{spec}: is {len(planned)} runs, and scalelaw train trains exactly one: {_spanned(checked)}; "
+                        f"keep one of each, or train them all with scalelaw sweep {spec}")  # fmt: skip
+    (run,) = planned
+    root = out if out is not None else Path("results") / checked.sweep.name
+    results = ResultsFolder(root, new=True)
+    if (root / "sweep.json").exists():
+        same_sweep(results, checked.sweep.name)
+        _same_run(results, run, files.read_json(root / "sweep.json")["runs"])
+    record_sweep(results, checked, planned, spec)
+    console = Console(file=sys.stdout, soft_wrap=True)
+    with Narration(run, root, console) as narration:
+        _prepare_jax(count)
+        from scalelaw.train.worker import Worker
+
+        try:
+            failed = Worker(results, narration, threads=count, any_devices=any_devices).work([run.run_id])
+        finally:
+            results.compact()
+    if narration.held_elsewhere:
+        raise UserError(f"{root}: run {run.run_id} is being trained by another process; wait for it, or name another "
+                        "folder with -o")  # fmt: skip
+    return 1 if failed else 0
+
+
+def run(
+    results: Positional[Path],
+    ids: Positional[tuple[str, ...]],
+    json: Json = False,
+    threads: int = 1,
+    any_devices: bool = False,
+) -> int:
+    """Trains the named runs of a results folder: the one command that every engine calls.
+
+    Args:
+        results: Results folder that a sweep has made.
+        ids: Runs to train; scalelaw status RESULTS --runs lists them.
+        json: Print one JSON object for each event.
+        threads: CPU threads of the training steps. Results are bit-identical only at one thread count.
+        any_devices: Go on from checkpoints that other devices made: the same examples, equal up to rounding.
+    """
+    from scalelaw.errors import UserError
+    from scalelaw.runs import ResultsFolder
+
+    _check_threads(threads)
+    if not ids:
+        raise UserError(f"no run named; scalelaw status {results} --runs lists them")
+    folder = ResultsFolder(results)
+    for run_id in ids:
+        folder.config(run_id)
+    _prepare_jax(threads)
+    from scalelaw.train.worker import Worker
+
+    def emit(event: dict[str, Any]) -> None:
+        if json:
+            print(json_module.dumps(event), flush=True)
+        elif event["event"] == "done":
+            loss = "" if event["val_loss"] is None else f", held-out loss {event['val_loss']:.4f}"
+            print(f"{event['run_id']}: {event['status']}{loss}", flush=True)
+        elif event["event"] == "warning":
+            print(f"{event['run_id']}: {event['message']}", flush=True)
+        elif event["event"] == "resumed":
+            print(f"{event['run_id']}: goes on at step {event['step']} of {event['steps']}", flush=True)
+        elif event["event"] not in ("progress", "evaluated", "checkpoint", "compiled"):
+            print(f"{event['run_id']}: {event['event']}", flush=True)
+
+    return 1 if Worker(folder, emit, threads=threads, any_devices=any_devices).work(ids) else 0
+
+
+def _check_threads(threads: int) -> None:
+    from scalelaw.errors import UserError
+
+    if threads < 1:
+        raise UserError(f"--threads {threads}: must be at least 1")
+
+
+def _prepare_jax(threads: int) -> None:
+    """Sets what must be set before jax starts: CPU threads, and where compiled programs are kept.
+
+    XLA cuts its loops by the number of threads, which moves the last bits of sums. NPROC is how its CPU client is told
+    that number, whatever the cores that it sees; programs of different numbers are kept apart, as their cache is not
+    told.
+    """
+    import os
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / f"jax-{threads}-threads"
+    os.environ["NPROC"] = str(threads)
+    if threads == 1:
+        flags = "--xla_cpu_multi_thread_eigen=false"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # the small ones add up to half a second
+    from scalelaw.errors import UserError
+
+    try:
+        import flax
+        import jax
+        import optax
+    except ImportError as error:
+        raise UserError(f"training needs {error.name}: pip install 'scalelaw[train]'") from error
+    del flax, jax, optax
+
+
+def _spanned(spec: Spec) -> str:
+    """What makes a spec more than one run."""
+    found = []
+    for grid in spec.grids:
+        for section in ("model", "train"):
+            for name, value in getattr(grid, section):
+                if isinstance(value, tuple) and len(value) > 1:
+                    found.append(f"[{section}] {name} has {len(value)} values")
+    parts = len(spec.grids) - 1
+    return ", ".join([*dict.fromkeys(found), *([f"{parts} further [[part]]"] if parts else [])])
+
+
+def _same_run(results: ResultsFolder, run: PlannedRun, held: list[str]) -> None:
+    """Raises UserError when the folder holds another run: one cannot change under way."""
+    from scalelaw.errors import UserError
+
+    if not held or run.run_id in held:
+        return
+    asked, there = _flat(run.config.to_json()), _flat(results.config(held[0]))
+    names = [name for name in {**there, **asked} if asked.get(name) != there.get(name)]
+    said = ", ".join(f"{name} {there.get(name, 'at its default')}, now {asked.get(name, 'at its default')}"
+                     for name in names)  # fmt: skip
+    raise UserError(f"{results.root}: holds a run with {said}; a run cannot change under way: bring that back, or name "
+                    "another folder with -o")  # fmt: skip
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    return {f"{section}.{name}": value for section, values in config.items() for name, value in values.items()}

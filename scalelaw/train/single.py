@@ -1,0 +1,132 @@
+"""One run from its data and programs to its row: the schedule, what is kept of it, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scalelaw import compute
+from scalelaw.errors import UserError
+from scalelaw.runs import Run
+from scalelaw.sweep import RunConfig
+from scalelaw.sweep.recipes import Recipe
+from scalelaw.sweep.spec import SweepSection
+from scalelaw.train import loop, origin, processes
+from scalelaw.train.checkpoint import Checkpoints
+from scalelaw.train.data import Order, Source
+from scalelaw.train.meter import Meter
+from scalelaw.train.step import Programs, State
+from scalelaw.train.trace import Trace
+
+CHECKPOINTS, TRACE = "checkpoint", "trace"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What is kept of a run, where, and who hears of it; nothing that decides how it ends.
+
+    Attributes:
+        folder: the run's.
+        settings: how often and how much.
+        emit: takes the loop's events.
+        threads: CPU threads of a training step, None when nobody has set them.
+        any_devices: whether to go on from checkpoints that were made on other devices.
+    """
+
+    folder: Path
+    settings: SweepSection
+    emit: Callable[[dict[str, Any]], None]
+    threads: int | None
+    any_devices: bool
+
+
+def trained(
+    row: Run, config: RunConfig, source: Source, rules: Recipe, programs: Programs, habits: Habits
+) -> tuple[Run, dict[str, float]]:
+    """Trains a run, from its newest checkpoint where it has one. Returns its row, filled in, and seconds by kind.
+
+    Its final weights are in place when this returns; row and checkpoints are the caller's.
+
+    Raises:
+        Elsewhere: when the checkpoint was made with other data or on other devices.
+        SystemExit, KeyboardInterrupt: when a signal asked to stop.
+    """
+    assert row.run_id is not None
+    assert row.macs_per_image is not None
+    assert row.unique_images is not None
+    settings, train = habits.settings, config.train
+    order = Order(int(row.run_id, 16), row.unique_images, train.images, train.batch_size)
+    meter = Meter(row.macs_per_image, known_hardware(str(row.hardware)), row.devices or 1, settings.utilisation)
+    schedule = loop.Schedule(order, train.peak_lr, train.evaluations, train.seed, meter, settings.trace_rows)
+    trace = Trace(habits.folder / TRACE, utilisation_of=meter.utilisation_of, writes=processes.leads())
+    opened: list[Checkpoints] = []
+
+    def warn(sentence: str) -> None:
+        habits.emit({"event": "warning", "message": sentence})
+
+    def open_checkpoints(state: State) -> Checkpoints:
+        here = origin.here(work_of(row, config, source), state, habits.threads)
+        opened.append(
+            Checkpoints(
+                habits.folder / CHECKPOINTS,
+                here,
+                minutes=settings.checkpoint_minutes,
+                kept=settings.checkpoints_kept,
+                warn=warn,
+                any_devices=habits.any_devices,
+            )
+        )
+        return opened[0]
+
+    try:
+        outcome = loop.run(schedule, programs, source, rules, trace, habits.emit, open_checkpoints)
+    finally:
+        for checkpoints in opened:
+            checkpoints.close()
+    if outcome.status == "finished" and settings.keep_final:
+        arrays = final.gathered(outcome.state)
+        if processes.leads():
+            final.write(habits.folder, arrays)
+    cost = meter.cost(outcome.images_seen, outcome.seconds["train"])
+    found = outcome.evaluation
+    remarks = [outcome.reason, *(remark for checkpoints in opened for remark in checkpoints.remarks)]
+    done = replace(
+        row,
+        status=outcome.status,
+        epochs=outcome.images_seen / row.unique_images,
+        images_seen=outcome.images_seen,
+        train_seconds=outcome.seconds["train"],
+        train_flop=compute.train_flop(row.macs_per_image, outcome.images_seen),
+        core_hours=cost.core_hours,
+        core_hours_basis=cost.basis,
+        utilisation=cost.utilisation,
+        val_loss=None if found is None else found.loss,
+        val_loss_ema=None if found is None else found.loss_ema,
+        top1_error=None if found is None else found.top1_error,
+        error="; ".join(filter(None, remarks)) or None,
+    )
+    return done, outcome.seconds
+
+
+def work_of(row: Run, config: RunConfig, source: Source) -> dict[str, Any]:
+    """What a checkpoint's run must have been: the whole configuration by its id, and in words what people change."""
+    return {
+        "run": row.run_id,
+        "batch size": config.train.batch_size,
+        "images": config.train.images,
+        "training images": source.train_images,
+        "held-out images": source.holdout_images,
+        "classes": source.classes,
+        "resolution": source.resolution,
+        "data digest": config.data.digest,
+    }
+
+
+def known_hardware(kind: str) -> compute.Hardware:
+    """The hardware row of a JAX device kind; an unknown kind has no peak, so its cost is an estimate."""
+    try:
+        return compute.hardware(kind)
+    except UserError:
+        return compute.Hardware(kind, 1, None, "not in the hardware table")
