@@ -86,13 +86,18 @@ def test_reading_what_was_written_gives_the_same_run(config):
 
 
 COUNTS, NUMBERS = st.integers(1, 10**6), st.floats(1e-6, 0.9)
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 OTHER = {
     "data": {
         "train_images": COUNTS, "holdout_images": COUNTS, "seed": COUNTS, "classes": COUNTS, "symbols": COUNTS,
         "levels": COUNTS, "rules": COUNTS | st.tuples(COUNTS, COUNTS),
         "branching": st.sampled_from(["2", "2x2", ("2", "2x2")]), "patch": COUNTS,
         "zipf_a": NUMBERS | st.tuples(NUMBERS, st.just("uniform")), "noise": NUMBERS,
-        "digest": st.text("0123456789abcdef", min_size=64, max_size=64), "source": st.just("npz"),
+        "digest": DIGESTS, "exclude_digest": DIGESTS, "excluded_images": COUNTS, "source": st.just("npz"),
+        "augment": st.sampled_from(["none", "flip", "crop-flip"]), "resolution": COUNTS, "eval_resolution": COUNTS,
+        "crop_area": st.tuples(NUMBERS, NUMBERS), "crop_aspect": st.tuples(NUMBERS, NUMBERS),
+        "pixel_mean": st.tuples(NUMBERS, NUMBERS, NUMBERS), "pixel_std": st.tuples(NUMBERS, NUMBERS, NUMBERS),
+        "image_key": st.just("jpg"), "label_key": st.just("cls"),
     },
     "model": {"variant": st.sampled_from(["N1", "F0", "F7"]), "family": st.just("another")},
     "train": {
@@ -106,7 +111,7 @@ OTHER = {
 
 
 def test_every_setting_is_tried_below():
-    assert set(OTHER["data"]) == set(DataConfig.model_fields) - {"path"}
+    assert set(OTHER["data"]) == set(DataConfig.model_fields) - DataConfig.NOT_OF_THE_RUN
     assert set(OTHER["model"]) == set(ModelConfig.model_fields)
     assert set(OTHER["train"]) == set(TrainConfig.model_fields)
 

@@ -181,7 +181,7 @@ BOUNDS = "peak_lr = { around = 1.6, factor = 2, points = 3 }"
         ({"train": "[train]\nepochs = 1\npeak_lr = { factor = 2 }\n"}, [f"[train] peak_lr.around: is missing; write {BOUNDS}"]),
         ({"train": TRAIN + "around = 3\n"}, [f"[train] around: unknown key; it belongs inside {BOUNDS}"]),
         ({"data": '[data]\nsource = "heirarchy"\ntrain_images = 3\n'},
-         ["[data] source: must be 'hierarchy' or 'npz', not 'heirarchy'; did you mean 'hierarchy'?"]),
+         ["[data] source: must be 'hierarchy', 'npz', 'cifar10', 'cifar100', 'folder', 'parquet' or 'arrayrecord', not 'heirarchy';"]),
         ({"data": "[data]\ntrain_images = 3\n"}, ["[data] source: is missing"]),
         ({"data": '[data]\nsource = "hierarchy"\n'},
          ["[data] train_images: is missing; the built-in images have no end, say how many to use"]),

@@ -180,7 +180,7 @@ def _print_plan(
     from textwrap import fill
 
     from scalelaw.sweep import describe
-    from scalelaw.sweep.memory import gigabytes, memory_per_device
+    from scalelaw.sweep.device_memory import gigabytes, memory_per_device
 
     lines = [("run", "variant", "epochs", "batch", "peak lr", "seed", "core-hours", "seconds", "")]
     waiting = {run.run_id for run in todo}
@@ -219,7 +219,7 @@ def _layout(spec: Spec) -> str:
 def _check_fit(spec: Spec, planned: list[PlannedRun]) -> None:
     """Refuses a sweep of which a run does not fit the hardware that [devices] names."""
     from scalelaw.errors import UserError
-    from scalelaw.sweep.memory import board_memory, check_memory
+    from scalelaw.sweep.device_memory import board_memory, check_memory
 
     limit = None if spec.devices.hardware is None else board_memory(spec.devices.hardware)
     if limit is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,20 +34,36 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """[data]: the training and held-out images.
+    """[data]: the training and held-out images. `scalelaw.sweep.sources` says which keys belong to which source.
 
     Attributes:
-        source: "hierarchy" (the built-in images) or "npz" (a NumPy archive at `path`).
-        path: the archive; its content, not its place, belongs to the run's id.
-        train_images: size of the training set; for an archive, all but the held-out images unless given.
-        holdout_images: size of the held-out set (for an archive at most a fifth of it).
-        seed: of the grammar and of the archive's split.
-        classes, symbols, levels, rules, branching, patch, zipf_a, noise: the Random Hierarchy Model
+        source: "hierarchy" (the built-in images), "npz" (a NumPy archive), "cifar10" or "cifar100" (the official binary
+            files), "folder" (a folder for each class), "parquet" (Hugging Face's layout) or "arrayrecord".
+        path: where the images lie; their content, not their place, belongs to the run's id.
+        holdout_path: the held-out images, in the layout of `path`; without it they are split off the training images.
+        exclude: file of training images to leave out, one name a line, as `scalelaw dedup` writes it.
+        train_images: size of the training set; all but the held-out images unless given.
+        holdout_images: at most so many are held out (of images split off at most a fifth); all of `holdout_path`
+            unless given.
+        seed: of the grammar and of the split.
+        classes: of the built-in images, and of ArrayRecord files that do not tell themselves.
+        symbols, levels, rules, branching, patch, zipf_a, noise: the Random Hierarchy Model
             (`scalelaw.train.data.hierarchy`); symbols, rules, branching and zipf_a are one value or one per level.
+        augment: of training images: "none", "flip" (mirrored half of the time) or "crop-flip" (a random crop too).
+            Unless given, "none" for a NumPy archive and "crop-flip" for everything else from disk.
+        resolution: side of a training image in pixels; 224 unless given.
+        eval_resolution: side of a held-out image; 8/7 of `resolution` unless given, so 256 at 224.
+        crop_area, crop_aspect: a random crop's share of the image's area and its width over height, lowest and highest.
+        pixel_mean, pixel_std: of red, green and blue, on a scale from 0 to 1; ImageNet's unless given.
+        image_key, label_key: columns of Parquet files, features of ArrayRecord files.
+        max_corrupt: share of unreadable images that a run bears.
+        decode_threads: threads that read and decode; one for each core, at most 16, unless given.
     """
 
-    source: Literal["hierarchy", "npz"]
+    source: Literal["hierarchy", "npz", "cifar10", "cifar100", "folder", "parquet", "arrayrecord"]
     path: str | None = None
+    holdout_path: str | None = None
+    exclude: str | None = None
     train_images: PositiveInt | None = None
     holdout_images: PositiveInt = 4096
     seed: Seed = 0
@@ -59,17 +75,49 @@ class DataSection(Section):
     patch: PositiveInt = 2
     zipf_a: ZipfA | tuple[ZipfA, ...] = 0.0
     noise: NonNegative = 0.3
+    augment: Literal["none", "flip", "crop-flip"] | None = None
+    resolution: PositiveInt | None = None
+    eval_resolution: PositiveInt | None = None
+    crop_area: tuple[Positive, Positive] = (0.08, 1.0)
+    crop_aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
+    pixel_mean: tuple[NonNegative, NonNegative, NonNegative] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    image_key: str = "image"
+    label_key: str = "label"
+    max_corrupt: Share = 0.001
+    decode_threads: PositiveInt | None = None
+
+    @property
+    def train_side(self) -> int:
+        """Side of a training image from files, pixels."""
+        return self.resolution or 224
+
+    @property
+    def eval_side(self) -> int:
+        """Side of a held-out image from files, pixels."""
+        return self.eval_resolution or round(self.train_side * 8 / 7)
 
 
 class DataConfig(DataSection):
-    """The data of one run: the section, with the archive's SHA-256 in `digest`."""
+    """The data of one run: the section, completed by what was found on disk.
+
+    Attributes:
+        digest: SHA-256 that tells the images on disk from others.
+        exclude_digest: SHA-256 of the names left out.
+        excluded_images: how many they are.
+    """
 
     digest: str | None = None
+    exclude_digest: str | None = None
+    excluded_images: Annotated[int, Field(ge=0, lt=MAX_INT, strict=True)] = 0
+
+    NOT_OF_THE_RUN: ClassVar[set[str]] = {"path", "holdout_path", "exclude", "max_corrupt", "decode_threads"}
+    """Settings without a say in what a run sees: where things lie, what is borne, how fast it goes."""
 
     @property
     def name(self) -> str:
         """A short name and a hash of everything but the training set's size: one name, one distribution of images."""
-        settings = self.model_dump(mode="json", exclude_defaults=True, exclude={"path", "train_images"})
+        settings = self.model_dump(mode="json", exclude_defaults=True, exclude={*self.NOT_OF_THE_RUN, "train_images"})
         return f"{self.source}-{_hash(canonical(settings))[:8]}"
 
 
@@ -132,7 +180,8 @@ class RunConfig(Section):
     @property
     def canonical(self) -> str:
         """The configuration as JSON text without fields at their defaults and without the data's place."""
-        return canonical(self.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"path"}}))
+        left_out = {"data": self.data.NOT_OF_THE_RUN}
+        return canonical(self.model_dump(mode="json", exclude_defaults=True, exclude=left_out))
 
     @property
     def run_id(self) -> str:

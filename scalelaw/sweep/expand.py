@@ -101,8 +101,10 @@ def _lengths(train: TrainSection, model: ModelConfig, facts: DataFacts, utilisat
 
 def describe(data: DataConfig) -> str:
     """The data in a few words, for a person."""
-    if data.source == "npz":
-        return f"{data.path}: {data.train_images:,} training and {data.holdout_images:,} held-out images"
+    if data.source != "hierarchy":
+        held = "held-out images" if data.holdout_path is None else f"held-out images of {data.holdout_path}"
+        without = f", {data.excluded_images:,} excluded by {data.exclude}" if data.excluded_images else ""
+        return f"{data.path}: {data.train_images:,} training and {data.holdout_images:,} {held}{without}"
     symbols = data.symbols if isinstance(data.symbols, int) else " then ".join(map(str, data.symbols))
     return (
         f"built-in images: {data.classes} classes, {symbols} symbols, {data.levels} levels; "

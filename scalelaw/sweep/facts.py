@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from scalelaw import architecture, compute
 from scalelaw.errors import UserError
-from scalelaw.sweep import archive, hierarchy
+from scalelaw.sweep import disk, hierarchy, sources
 from scalelaw.sweep.config import DataConfig, DataSection, RunConfig
-
-ARCHIVE_SETTINGS = {"source", "path", "train_images", "holdout_images", "seed", "digest"}
+from scalelaw.sweep.memory import in_memory
 
 
 @dataclass(frozen=True)
@@ -33,39 +32,35 @@ class Cost:
 
 
 def with_digest(data: DataSection) -> DataConfig:
-    """The data of a run: the section with the archive's SHA-256 and the sizes it implies.
+    """The data of a run: the section with what tells its images on disk from others, and the sizes that they imply.
 
     Raises:
-        UserError: when the archive or the settings cannot be used, one line for every mistake.
+        UserError: when the images or the settings cannot be used, one line for every mistake.
     """
-    if data.source != "npz":
-        if wrong := hierarchy.mistakes(data):
-            raise UserError(*wrong)
+    wrong = sources.mistakes(data)
+    if data.source == "hierarchy":
+        wrong += hierarchy.mistakes(data)
+    if wrong:
+        raise UserError(*wrong)
+    if data.source == "hierarchy":
         return DataConfig(**data.model_dump(exclude_defaults=True))
-    if data.path is None:
-        raise UserError("[data] path: is missing; source = 'npz' reads a NumPy archive")
-    if foreign := sorted(data.model_fields_set - ARCHIVE_SETTINGS):
-        raise UserError(f"[data] {', '.join(foreign)}: belong to the built-in images, source = 'npz' has none; "
-                        "leave them out")  # fmt: skip
-    found = archive.read(data.path)
-    holdout = found.held_out(data.holdout_images)
-    most = len(found.images) - holdout
-    train = most if data.train_images is None else data.train_images
-    if train > most:
-        raise UserError(f"[data] train_images: {data.path} has {len(found.images)} images, of which {holdout} are "
-                        f"held out; ask for at most {most}")  # fmt: skip
+    if data.source in disk.SOURCES:
+        return disk.complete(data)
+    found = in_memory(data)
     settings = data.model_dump(exclude_defaults=True)
-    return DataConfig(**{**settings, "digest": found.digest, "holdout_images": holdout, "train_images": train})
+    sizes = {"holdout_images": len(found.held_rows), "train_images": len(found.train_rows)}
+    return DataConfig(**{**settings, "digest": found.digest, **sizes})
 
 
 def data_facts(data: DataConfig) -> DataFacts:
     """Classes, resolution and training-set size of data that `with_digest` has completed."""
     assert data.train_images is not None
-    if data.source == "npz":
-        assert data.path is not None
-        found = archive.read(data.path)
-        return DataFacts(found.classes, found.images.shape[1], data.train_images)
-    return DataFacts(data.classes, hierarchy.resolution(data), data.train_images)
+    if data.source == "hierarchy":
+        return DataFacts(data.classes, hierarchy.resolution(data), data.train_images)
+    if data.source in disk.SOURCES:
+        return DataFacts(data.classes, data.train_side, data.train_images)
+    found = in_memory(data)
+    return DataFacts(found.classes, found.images.shape[1], data.train_images)
 
 
 def run_cost(config: RunConfig, facts: DataFacts, utilisation: float = compute.DEFAULT_UTILISATION) -> Cost:

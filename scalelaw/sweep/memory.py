@@ -1,84 +1,72 @@
-"""What a run needs of every device's memory, by arithmetic, before anything is compiled."""
+"""Small sets that are held in memory whole, and how they are split."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
-from scalelaw import architecture, compute
+import numpy as np
+from numpy.typing import NDArray
+
 from scalelaw.errors import UserError
-from scalelaw.sweep.config import RunConfig
-from scalelaw.sweep.facts import DataFacts
-from scalelaw.sweep.recipes import rules_of
-from scalelaw.sweep.spec import DevicesSection
+from scalelaw.sweep import archive, cifar
+from scalelaw.sweep.config import DataConfig, DataSection
+from scalelaw.sweep.disk.split import split_order
 
 
-def memory_per_device(config: RunConfig, facts: DataFacts, devices: DevicesSection) -> architecture.Memory:
-    """Bytes of one device in training: its part of the state, and the activations of its part of a batch.
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """A set in memory, split.
 
-    Where devices share one copy of the parameters, each holds its part of all that follows from them, and in a step
-    the whole parameters once.
+    Attributes:
+        images: numbers [n, side, side, channels], 1 or 3 channels.
+        labels: integers [n] from 0.
+        classes: labels are below it.
+        train_rows, held_rows: which images train and which are held out, in random order.
+        digest: SHA-256 of the files.
     """
-    model, rules = architecture.variant(config.model.variant, config.model.family), rules_of(config)
-    rows = -(-config.train.batch_size // (devices.count * devices.accumulate))
-    needed = architecture.memory(
-        model,
-        facts.resolution,
-        facts.classes,
-        rows,
-        bytes_per_value=2 if rules.precision == "bfloat16" else 4,
-        rematerialised=devices.remat,
-        ema=rules.ema > 0,
-    )
-    if devices.params == 1:
-        return needed
-    each = {name: -(-getattr(needed, name) // devices.params) for name in ("params", "gradients", "momentum", "ema")}
-    return replace(needed, **{**each, "params": each["params"] + needed.params})
+
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    classes: int
+    train_rows: NDArray[np.int64]
+    held_rows: NDArray[np.int64]
+    digest: str
 
 
-def check_memory(config: RunConfig, facts: DataFacts, devices: DevicesSection, limit: float, where: str) -> None:
-    """Whether a run fits.
-
-    Args:
-        limit: bytes of one device.
-        where: the device in words.
+def in_memory(data: DataSection) -> InMemory:
+    """Reads and splits the set of a section, or of a run's completed settings. CIFAR comes with its held-out images.
 
     Raises:
-        UserError: when it does not, with what would mend it.
+        UserError: when the files cannot be used, or have fewer images than asked for.
     """
-    needed = memory_per_device(config, facts, devices)
-    if needed.total <= limit:
-        return
-    raise UserError(
-        f"{config.model.variant} with batch {config.train.batch_size} at {facts.resolution} pixels needs "
-        f"{gigabytes(needed.total)} on each of {devices.count} devices ({gigabytes(needed.activations)} of it "
-        f"activations); {where} has {gigabytes(limit)}. {_mend(config, facts, devices, limit)}"
-    )
+    assert data.path is not None
+    if data.source == "npz":
+        return split_archive(data.path, data.seed, data.holdout_images, data.train_images)
+    found = cifar.read(data.source, data.path)
+    held = found.train + split_order(len(found.images) - found.train, data.seed)
+    if "holdout_images" in data.model_fields_set or (isinstance(data, DataConfig) and data.digest is not None):
+        held = held[: data.holdout_images]
+    order = split_order(found.train, data.seed)
+    if data.train_images is not None and data.train_images > found.train:
+        raise UserError(
+            f"[data] train_images: {data.path} has {found.train} images to train on; ask for at most as many"
+        )
+    return InMemory(found.images, found.labels, found.classes, order[: data.train_images], held, found.digest)
 
 
-def board_memory(hardware: str) -> float | None:
-    """Bytes of the smallest board sold under a name of the hardware table; None when unknown."""
-    smallest = min(compute.hardware(hardware).memory_gb, default=None)
-    return None if smallest is None else 1e9 * smallest
+def split_archive(path: str, seed: int, holdout_images: int, train_images: int | None) -> InMemory:
+    """Reads a NumPy archive; the held-out images are the same ones for any `train_images`.
 
-
-def gigabytes(size: float) -> str:
-    """Bytes in words of 1e9 or 1e6."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
-
-
-def _mend(config: RunConfig, facts: DataFacts, devices: DevicesSection, limit: float) -> str:
-    """The first change in [devices] that makes it fit: rematerialising, then more parts, then shared parameters."""
-    for remat in (devices.remat, True):
-        for params in (devices.params, *(2**k for k in range(1, 11) if devices.count % 2**k == 0)):
-            accumulate = devices.accumulate
-            while accumulate * devices.count <= config.train.batch_size:
-                wanted = devices.model_copy(update={"remat": remat, "params": params, "accumulate": accumulate})
-                if memory_per_device(config, facts, wanted).total <= limit:
-                    changes = [
-                        f"{name} = {str(value).lower()}"
-                        for name, value in (("remat", remat), ("params", params), ("accumulate", accumulate))
-                        if value != getattr(devices, name)
-                    ]
-                    return f"In [devices] set {', '.join(changes)}"
-                accumulate *= 2
-    return "Share it among more devices ([devices] count)"
+    Raises:
+        UserError: when it cannot be used, or has fewer images than asked for.
+    """
+    found = archive.read(path)
+    order = split_order(len(found.images), seed)
+    held = found.held_out(holdout_images)
+    most = len(found.images) - held
+    if train_images is not None and train_images > most:
+        raise UserError(f"[data] train_images: {path} has {len(found.images)} images, of which {held} are held out; "
+                        f"ask for at most {most}")  # fmt: skip
+    train = order[held : held + (most if train_images is None else train_images)]
+    return InMemory(found.images, found.labels, found.classes, train, order[:held], found.digest)

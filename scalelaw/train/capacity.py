@@ -7,7 +7,7 @@ import os
 import jax
 
 from scalelaw.sweep import DataFacts, RunConfig
-from scalelaw.sweep.memory import check_memory
+from scalelaw.sweep.device_memory import check_memory
 from scalelaw.sweep.spec import DevicesSection
 from scalelaw.train.mesh import Layout
 

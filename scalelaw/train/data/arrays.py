@@ -1,4 +1,4 @@
-"""A NumPy archive of images and labels, held in memory.
+"""Small sets held in memory: a NumPy archive of images and labels, and CIFAR.
 
 Export scikit-learn's handwritten digits, for example:
 
@@ -8,7 +8,7 @@ Export scikit-learn's handwritten digits, for example:
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalelaw.errors import UserError
-from scalelaw.sweep import archive
-from scalelaw.train.data.source import Arrays, Indexed, twin_share
-
-SPLIT = 0x73706C  # keeps the split's draws apart from other uses of the same seed
+from scalelaw.sweep import facts
+from scalelaw.sweep.config import DataConfig
+from scalelaw.sweep.memory import InMemory, in_memory, split_archive
+from scalelaw.train.data import augment as augmentation
+from scalelaw.train.data.order import Order
+from scalelaw.train.data.source import Arrays, Batch, Indexed, Inputs, twin_share
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +33,36 @@ class Archive(Indexed):
         path: the archive.
         seed: of the split.
         digest: SHA-256 of the file.
+        source: npz, cifar10 or cifar100.
+        augment: of training images, see `scalelaw.train.data.augment`.
     """
 
     path: str
     seed: int
     digest: str
+    source: str = "npz"
+    augment: str = "none"
 
     @property
     def signature(self) -> Hashable:
-        return ("npz", self.resolution)
+        return ("npz", self.resolution) if self.augment == "none" else ("npz", self.resolution, self.augment)
 
     @property
     def holdout_start(self) -> int:
         return self.train_images
+
+    def images(self, arrays: Arrays, inputs: Inputs, *, training: bool) -> tuple[jax.Array, jax.Array]:
+        images, labels = self.batch(arrays, inputs["index"])
+        if training and self.augment != "none":
+            words = (inputs["key"], inputs["epoch"], inputs["index"])
+            images = augmentation.augmented(images, *words, crop=self.augment == "crop-flip")
+        return images, labels
+
+    def feed(self, order: Order, first_step: int, rows: slice) -> Iterator[Batch]:
+        for inputs, weights in super().feed(order, first_step, rows):
+            if self.augment != "none":
+                inputs["key"] = augmentation.key_of(order.seed, len(weights))
+            yield Batch(inputs, weights)
 
     def batch(self, arrays: Arrays, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
         images = (arrays["images"][indices].astype(jnp.float32) - arrays["mean"]) / arrays["std"]
@@ -54,9 +73,9 @@ class Archive(Indexed):
         images = np.asarray(self.arrays["images"])
         rows = images.reshape(len(images), -1)
         return {
-            "source": "npz", "path": self.path, "sha256": self.digest, "classes": self.classes,
+            "source": self.source, "path": self.path, "sha256": self.digest, "classes": self.classes,
             "resolution": self.resolution, "train_images": self.train_images, "holdout_images": self.holdout_images,
-            "seed": self.seed, "mean": np.asarray(self.arrays["mean"]).tolist(),
+            "seed": self.seed, "augment": self.augment, "mean": np.asarray(self.arrays["mean"]).tolist(),
             "std": np.asarray(self.arrays["std"]).tolist(),
             "holdout_twin_share": twin_share([rows[self.train_images :]], [rows[: self.train_images]]),
         }  # fmt: skip
@@ -69,6 +88,7 @@ def make(
     holdout_images: int = 4096,
     seed: int = 0,
     digest: str | None = None,
+    augment: str | None = None,
 ) -> Archive:
     """Reads an archive.
 
@@ -79,6 +99,7 @@ def make(
         holdout_images: at most so many, and at most a fifth of all, are held out; the same ones for any `train_images`.
         seed: of the split.
         digest: SHA-256 that the file must have.
+        augment: of training images: none (also when None), flip or crop-flip.
 
     Raises:
         UserError: when the file cannot be read or an array is not as described, with file, key and mend.
@@ -92,20 +113,31 @@ def make(
     if path is None or wrong:
         raise UserError(*wrong)
 
-    found = archive.read(path)
+    return _on_device(
+        "npz", path, seed, digest, augment or "none", split_archive(path, seed, holdout_images, train_images)
+    )
+
+
+def cifar(config: DataConfig) -> Archive:
+    """CIFAR-10 or CIFAR-100 as a run's configuration names it; held out is the official test set.
+
+    Raises:
+        UserError: when a file cannot be read or is no such file, or has changed since the run was planned.
+    """
+    if config.digest is None:
+        config = facts.with_digest(config)
+    assert config.path is not None
+    augment = config.augment or "crop-flip"
+    return _on_device(config.source, config.path, config.seed, config.digest, augment, in_memory(config))
+
+
+def _on_device(source: str, path: str, seed: int, digest: str | None, augment: str, found: InMemory) -> Archive:
     if digest not in (None, found.digest):
         raise UserError(f"[data] path: {path} has changed since the sweep was planned; bring the old file back, or plan"
                         " a new sweep")  # fmt: skip
-    images, labels = found.images, found.labels
-    bits = np.random.PCG64(np.random.SeedSequence([SPLIT, seed])).random_raw(len(images))
-    order = np.argsort(bits, kind="stable")
-    held = found.held_out(holdout_images)
-    train = len(images) - held if train_images is None else train_images
-    if train > len(images) - held:
-        raise UserError(f"[data] train_images: {path} has {len(images)} images, of which {held} are held out; ask for"
-                        f" at most {len(images) - held}")  # fmt: skip
-    chosen = np.concatenate([order[held : held + train], order[:held]])
-    images, labels = images[chosen], labels[chosen].astype(np.int32)
+    train, held = len(found.train_rows), len(found.held_rows)
+    chosen = np.concatenate([found.train_rows, found.held_rows])
+    images, labels = found.images[chosen], found.labels[chosen].astype(np.int32)
     mean, std = (f(images[:train], axis=(0, 1, 2), dtype=np.float64) for f in (np.mean, np.std))
     if not std.any():
         raise UserError(f"{path}: 'images': all training pixels are equal; save images that differ")
@@ -114,4 +146,4 @@ def make(
     arrays = {"images": images, "labels": labels, "mean": mean.astype(np.float32),
               "std": np.where(std > 0, std, 1).astype(np.float32)}  # fmt: skip
     on_device = {name: jnp.asarray(array) for name, array in arrays.items()}
-    return Archive(found.classes, images.shape[1], train, held, on_device, path, seed, found.digest)
+    return Archive(found.classes, images.shape[1], train, held, on_device, path, seed, found.digest, source, augment)

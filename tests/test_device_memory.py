@@ -8,7 +8,7 @@ import pytest
 
 from scalelaw.errors import UserError
 from scalelaw.sweep import DataConfig, DataFacts, ModelConfig, RunConfig, TrainConfig
-from scalelaw.sweep.memory import board_memory, check_memory, memory_per_device
+from scalelaw.sweep.device_memory import board_memory, check_memory, memory_per_device
 from scalelaw.sweep.spec import DevicesSection
 
 FACTS = DataFacts(classes=30_000, resolution=224, train_images=4_000_000_000)

@@ -1,0 +1,133 @@
+"""What every kind of image files offers: rows that can be counted, named and read one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalelaw.errors import UserError
+
+MAX_IMAGES = 2**31 - 1  # an index is an int32
+MAX_CLASSES = 2**16
+LISTING_THREADS = 16  # listing waits for the disk, most of all where that is a network's
+HIDDEN = (".", "_")  # files beginning so are a system's or a program's notes, as for every other reader of such folders
+
+
+class ImageSet(ABC):
+    """Encoded images with labels, rows 0 ... count - 1 in an order that only the files decide.
+
+    Attributes:
+        path: where they lie.
+        count: rows.
+        class_names: names of labels 0, 1, ..., where the files have them.
+        classes: labels are 0 ... classes - 1.
+        digest: SHA-256 that changes with the files, but not with the place where they lie.
+    """
+
+    path: str
+    count: int
+    classes: int
+    class_names: tuple[str, ...] | None
+    digest: str
+
+    @abstractmethod
+    def name(self, row: int) -> str:
+        """What a person calls the image; relative to `path`, and no other row's."""
+
+    @abstractmethod
+    def read(self, row: int) -> tuple[bytes, int]:
+        """The encoded image and its label. May be called from several threads at once.
+
+        Raises:
+            OSError, ValueError: when this image cannot be read; others may be fine.
+            UserError: when the files are not what was listed.
+        """
+
+    def names(self) -> Iterable[str]:
+        """The names of all rows, in order."""
+        return map(self.name, range(self.count))
+
+
+def files_at(path: str, ending: re.Pattern[str], what: str) -> tuple[str, list[str]]:
+    """Files at a place: a file, a folder (looked through to its leaves) or a glob.
+
+    Returns:
+        The folder that names are relative to, and the files' names, sorted, with / between folders.
+
+    Raises:
+        UserError: when there are none.
+    """
+    place = Path(path)
+    if place.is_file():
+        return str(place.parent), [place.name]
+    if place.is_dir():
+        found = [file for file in place.rglob("*") if ending.search(file.name) and file.is_file()]
+        root = place
+    else:
+        fixed = place.parts
+        first = next((k for k, part in enumerate(fixed) if any(mark in part for mark in "*?[")), len(fixed))
+        if first == len(fixed):
+            raise UserError(f"[data] path: {path} is not there; name {what}, a folder of them or a pattern with *")
+        root = Path(*fixed[:first]) if first else Path(".")
+        found = [file for file in root.glob(str(Path(*fixed[first:]))) if file.is_file()]
+    names = sorted(file.relative_to(root).as_posix() for file in found if not file.name.startswith(HIDDEN))
+    if not names:
+        raise UserError(f"[data] path: {path} holds no such file; name {what}, a folder of them or a pattern with *")
+    return str(root), names
+
+
+def digest_of(parts: Iterable[Any]) -> str:
+    """SHA-256 of a sequence of texts, numbers or bytes, each told from the next."""
+    total = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
+        total.update(b"%d:" % len(content))
+        total.update(content)
+    return total.hexdigest()
+
+
+def in_threads(work: Any, items: Sequence[Any]) -> list[Any]:
+    """[work(item) for item in items] by several threads; the first error in their order is raised."""
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(LISTING_THREADS) as pool:
+        return list(pool.map(work, items))
+
+
+def numbered(
+    path: str, words: NDArray[Any], known: tuple[str, ...] | None
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """Labels (int32) of words, numbered by `known`, or in the order of the alphabet.
+
+    Raises:
+        UserError: for a word that `known` lacks.
+    """
+    names = known if known is not None else tuple(sorted(set(words.tolist())))
+    number = {name: k for k, name in enumerate(names)}
+    if foreign := sorted(set(words.tolist()) - set(number)):
+        raise UserError(f"{path}: class {foreign[0]!r} is not among the training images' {len(names)}; leave it out")
+    return np.array([number[word] for word in words.tolist()], np.int32), names
+
+
+def too_many(path: str, count: int) -> None:
+    """Refuses more images than an index can count.
+
+    Raises:
+        UserError: then.
+    """
+    if count > MAX_IMAGES:
+        raise UserError(f"{path}: {count:,} images; at most {MAX_IMAGES:,} can be counted, train on a part of them")
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file."""
+    return os.stat(path).st_size

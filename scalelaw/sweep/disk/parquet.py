@@ -1,0 +1,215 @@
+"""Parquet files in Hugging Face's layout: a column of images, struct<bytes, path> or bytes, and one of labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from scalelaw.errors import UserError, nearest
+from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, digest_of, files_at, in_threads, numbered, size_of, too_many
+
+ENDING = re.compile(r"\.(parquet|pq)$")
+HELD_BYTES = 2**30
+"""Row groups kept in memory: a file can be read by whole row groups only, and examples come in random order."""
+FOOTER_TAIL = 8
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file's facts: its labels (numbers or words), the first row of every row group and where they end."""
+
+    labels: NDArray[Any]
+    starts: NDArray[np.int64]
+    metadata: Any
+    footer: bytes
+    class_names: tuple[str, ...] | None
+
+
+class Parquet(ImageSet):
+    """Rows of one or many files, in the order of the files' names.
+
+    Labels are whole numbers from 0, or words. Their names come from the words, or from Hugging Face's notes in the
+    files. Nothing in them is ever unpickled. The digest is that of the files' names, sizes and footers, which hold
+    the place and size of every column and the range of the labels.
+
+    Args:
+        path: a file, a folder of files or a pattern with *.
+        image_key, label_key: names of the columns.
+        known: names of the classes, when other files' labels are to be kept.
+        classes: how many classes at least, when other files' labels are to be kept.
+
+    Raises:
+        UserError: when there are no files, a column is missing or of another type, or a label is missing.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        image_key: str,
+        label_key: str,
+        known: tuple[str, ...] | None = None,
+        classes: int | None = None,
+    ) -> None:
+        self.path, self.image_key = path, image_key
+        self.root, self.files = files_at(path, ENDING, "a Parquet file")
+        found = in_threads(lambda name: _facts(os.path.join(self.root, name), image_key, label_key), self.files)
+        labels = [file.labels for file in found]
+        words = {part.dtype.kind == "U" for part in labels if len(part)}
+        if len(words) > 1:
+            raise UserError(f"{path}: {label_key!r} is text in some files and numbers in others; write them alike")
+        together = np.concatenate(labels)
+        if not len(together):
+            raise UserError(f"{path}: has no rows; name files with images")
+        if words == {True}:
+            self.labels, self.class_names = numbered(path, together, known)
+            self.classes = len(self.class_names)
+        else:
+            self.class_names = found[0].class_names if known is None else known
+            self.classes = classes or len(self.class_names or ()) or int(together.max()) + 1
+            if not 0 <= together.min() <= together.max() < min(self.classes, MAX_CLASSES):
+                wrong = int(np.argmax((together < 0) | (together >= min(self.classes, MAX_CLASSES))))
+                raise UserError(f"{self._place(found, wrong)}: {label_key!r} is {together[wrong]}; labels run from 0 "
+                                f"to {min(self.classes, MAX_CLASSES) - 1} here, leave out what has none")  # fmt: skip
+            self.labels = together.astype(np.int32)
+        self.count = len(self.labels)
+        too_many(path, self.count)
+        self._found = found
+        self._starts = np.cumsum([0, *(len(part) for part in labels)])
+        self.digest = digest_of(part for name, file in zip(self.files, found, strict=True)
+                                for part in (name, size_of(os.path.join(self.root, name)), file.footer))  # fmt: skip
+        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._locks: dict[tuple[int, int], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def name(self, row: int) -> str:
+        file = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return f"{self.files[file]}:{row - int(self._starts[file])}"
+
+    def read(self, row: int) -> tuple[bytes, int]:
+        file = int(np.searchsorted(self._starts, row, side="right")) - 1
+        inside = row - int(self._starts[file])
+        group = int(np.searchsorted(self._found[file].starts, inside, side="right")) - 1
+        image = self._group(file, group)[inside - int(self._found[file].starts[group])].as_py()
+        if image is None:
+            raise ValueError("no image in this row")
+        return image, int(self.labels[row])
+
+    def _group(self, file: int, group: int) -> Any:
+        """The images of one row group, from memory or read by one thread only."""
+        key = (file, group)
+        with self._lock:
+            if key in self._groups:
+                self._groups.move_to_end(key)
+                return self._groups[key]
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            with self._lock:
+                if key in self._groups:
+                    return self._groups[key]
+            images = self._read_group(file, group)
+            with self._lock:
+                self._groups[key] = images
+                self._locks.pop(key, None)
+                while len(self._groups) > 1 and sum(kept.nbytes for kept in self._groups.values()) > HELD_BYTES:
+                    self._groups.popitem(last=False)
+        return images
+
+    def _read_group(self, file: int, group: int) -> Any:
+        path = os.path.join(self.root, self.files[file])
+        try:
+            with pq.ParquetFile(path, metadata=self._found[file].metadata) as opened:
+                images = opened.read_row_group(group, columns=[self.image_key], use_threads=False).column(0)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{path}: row group {group} cannot be read ({error}); bring the old file back") from error
+        return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+
+    def _place(self, found: list[_File], row: int) -> str:
+        for name, file in zip(self.files, found, strict=True):
+            if row < len(file.labels):
+                return f"{os.path.join(self.root, name)}, row {row}"
+            row -= len(file.labels)
+        raise IndexError(row)
+
+
+def _facts(path: str, image_key: str, label_key: str) -> _File:
+    """Reads a file's footer and labels, no image.
+
+    Raises:
+        UserError: when it is not such a file.
+    """
+    try:
+        footer = _footer(path)
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+            _check(path, schema, image_key, label_key)
+            column = file.read(columns=[label_key]).column(0)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error
+    if column.null_count:
+        row = int(np.argmax(np.asarray(column.is_null())))
+        raise UserError(f"{path}, row {row}: has no {label_key!r}; leave out images without a label")
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    words = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    labels = np.array(column.to_pylist(), str) if words else column.to_numpy().astype(np.int64)
+    groups = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+    starts = np.cumsum([0, *groups])[:-1].astype(np.int64)
+    return _File(labels, starts, metadata, footer, _class_names(schema, label_key))
+
+
+def _check(path: str, schema: Any, image_key: str, label_key: str) -> None:
+    wrong = []
+    for key, setting in ((image_key, "image_key"), (label_key, "label_key")):
+        if key not in schema.names:
+            known = ", ".join(schema.names)
+            wrong.append(f"{path}: has no column {key!r}{nearest(key, schema.names)} (columns: {known}); name it with "
+                         f"{setting}")  # fmt: skip
+    if wrong:
+        raise UserError(*wrong)
+    image, label = schema.field(image_key).type, schema.field(label_key).type
+    inner = image
+    if pa.types.is_struct(image):
+        inner = image.field("bytes").type if image.get_field_index("bytes") >= 0 else pa.null()
+    if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
+        wrong.append(f"{path}: {image_key!r} is {image}; give encoded images, as binary or struct<bytes: binary, path: "
+                     "string>")  # fmt: skip
+    plain = label.value_type if pa.types.is_dictionary(label) else label
+    if not (pa.types.is_integer(plain) or pa.types.is_string(plain) or pa.types.is_large_string(plain)):
+        wrong.append(f"{path}: {label_key!r} is {label}; give one class per image, as a whole number or a word")
+    if wrong:
+        raise UserError(*wrong)
+
+
+def _class_names(schema: Any, label_key: str) -> tuple[str, ...] | None:
+    """The names of the labels that Hugging Face's `datasets` notes in its files; None where it did not."""
+    try:
+        notes = json.loads((schema.metadata or {})[b"huggingface"])
+        names = notes["info"]["features"][label_key]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def _footer(path: str) -> bytes:
+    """A Parquet file's last part as it is: the schema, and place, size and statistics of every column."""
+    with open(path, "rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        if length < FOOTER_TAIL + 4:
+            raise ValueError("too short")
+        file.seek(length - FOOTER_TAIL)
+        size = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, length - FOOTER_TAIL - size))
+        return file.read(size)

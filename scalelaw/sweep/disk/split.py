@@ -1,0 +1,183 @@
+"""Which images train and which are held out: a function of the files, the settings and the exclusion list alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalelaw.errors import UserError
+from scalelaw.sweep.config import DataConfig, DataSection
+from scalelaw.sweep.disk import parquet, records
+from scalelaw.sweep.disk.base import ImageSet, digest_of, files_at
+from scalelaw.sweep.disk.folder import Folder
+from scalelaw.sweep.disk.parquet import Parquet
+from scalelaw.sweep.disk.records import Records
+
+SPLIT = 0x73706C  # keeps the split's draws apart from other uses of the same seed
+SHARE_HELD_OUT = 5  # of images split off, at most one in so many
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Training and held-out images of one configuration.
+
+    Attributes:
+        images, held: the files that they lie in, the same twice where the held-out images were split off.
+        train_rows: row of `images` of each training index, int64 [train_images]; in random order, so that the first so
+            many are a fair sample.
+        held_rows: row of `held` of each held-out image, int64 [holdout_images], in random order too.
+        excluded: names left out.
+    """
+
+    images: ImageSet
+    held: ImageSet
+    train_rows: NDArray[np.int64]
+    held_rows: NDArray[np.int64]
+    excluded: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the files, training and held-out."""
+        return self.images.digest if self.held is self.images else digest_of([self.images.digest, self.held.digest])
+
+    @property
+    def exclude_digest(self) -> str | None:
+        """SHA-256 of the names left out, None when all are in."""
+        return digest_of(self.excluded) if self.excluded else None
+
+
+def split_order(count: int, seed: int) -> NDArray[np.int64]:
+    """Rows 0 ... count - 1 in a random order: the rank of raw generator words, which numpy promises for good."""
+    bits = np.random.PCG64(np.random.SeedSequence([SPLIT, seed])).random_raw(count)
+    return np.argsort(bits, kind="stable")
+
+
+def complete(data: DataSection) -> DataConfig:
+    """The data of a run: the section with what was found on disk.
+
+    Raises:
+        UserError: when the files or the exclusion list cannot be used.
+    """
+    found = split(data)
+    settings = data.model_dump(exclude_defaults=True)
+    return DataConfig(**{
+        **settings, "classes": found.images.classes, "train_images": len(found.train_rows),
+        "holdout_images": len(found.held_rows), "digest": found.digest, "exclude_digest": found.exclude_digest,
+        "excluded_images": len(found.excluded),
+    })  # fmt: skip
+
+
+def split(data: DataSection, *, fresh: bool = False) -> Split:
+    """Lists the files of a section, or of a run's completed settings, and splits them.
+
+    Args:
+        fresh: list a folder's files again, even if one was listed before and its folders look untouched.
+
+    Raises:
+        UserError: when the files or the exclusion list cannot be used, or are not those of the completed settings.
+    """
+    completed = isinstance(data, DataConfig) and data.digest is not None
+    given = data.model_fields_set
+    assert data.path is not None
+    classes = data.classes if completed or "classes" in given else None
+    images = _opened(data, data.path, None, classes, fresh)
+    if classes not in (None, images.classes):
+        raise UserError(f"[data] classes: {data.path} has {images.classes}, not {classes}; leave classes out")
+    order = split_order(images.count, data.seed)
+    if data.holdout_path is None:
+        held, count = images, min(data.holdout_images, images.count // SHARE_HELD_OUT)
+        held_rows, order = order[:count], order[count:]
+    else:
+        held = _opened(data, data.holdout_path, images.class_names, images.classes, fresh)
+        held_rows = split_order(held.count, data.seed)
+        if completed or "holdout_images" in given:
+            held_rows = held_rows[: data.holdout_images]
+    if not len(held_rows):
+        raise UserError(f"[data] path: {data.path} has {images.count} images; a fifth is held out, give at least 5")
+    order, excluded = _without(data.exclude, images, order)
+    train = len(order) if data.train_images is None else data.train_images
+    if train > len(order) or not len(order):
+        held_out = "" if data.holdout_path else f", of which {len(held_rows)} are held out"
+        left_out = f" and {len(excluded)} left out" if excluded else ""
+        raise UserError(f"[data] train_images: {data.path} has {images.count} images{held_out}{left_out}; ask for at "
+                        f"most {len(order)}")  # fmt: skip
+    found = Split(images, held, order[:train], held_rows, excluded)
+    if completed:
+        assert isinstance(data, DataConfig)
+        _same(data, found)
+    return found
+
+
+def _same(data: DataConfig, found: Split) -> None:
+    """Refuses files that are not those of the plan."""
+    again = "since the sweep was planned; bring the old"
+    if found.digest != data.digest:
+        raise UserError(f"[data] path: {data.path} has changed {again} files back, or plan a new sweep")
+    if found.exclude_digest != data.exclude_digest:
+        raise UserError(f"[data] exclude: {data.exclude} has changed {again} list back, or plan a new sweep")
+
+
+def _without(
+    place: str | None, images: ImageSet, order: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The rows that an exclusion list leaves, and the names that it takes, sorted."""
+    if place is None:
+        return order, ()
+    try:
+        lines = Path(place).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise UserError(f"[data] exclude: {place} cannot be read ({error.strerror}); name the list that scalelaw dedup "
+                        "wrote") from error  # fmt: skip
+    wanted = {line.strip() for line in lines} - {""}
+    out = np.zeros(images.count, bool)
+    names = []
+    for row, name in enumerate(images.names()):
+        if name in wanted:
+            out[row] = True
+            names.append((row, name))
+    if wanted and not names:
+        raise UserError(f"[data] exclude: none of the {len(wanted)} names in {place} is an image of {images.path}; "
+                        f"they are written like {images.name(0)!r}")  # fmt: skip
+    kept = order[~out[order]]
+    trained = set(order[out[order]].tolist())
+    return kept, tuple(sorted(name for row, name in names if row in trained))
+
+
+def _opened(data: DataSection, path: str, known: tuple[str, ...] | None, classes: int | None, fresh: bool) -> ImageSet:
+    if fresh and data.source == "folder":
+        return Folder(path, known)
+    return _kept(data.source, path, data.image_key, data.label_key, known, classes, _stamp(data.source, path))
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(
+    source: str, path: str, image_key: str, label_key: str, known: tuple[str, ...] | None, classes: int | None, _: Any
+) -> ImageSet:
+    """One listing serves all of a plan."""
+    if source == "folder":
+        return Folder(path, known)
+    if source == "parquet":
+        return Parquet(path, image_key, label_key, known, classes)
+    return Records(path, image_key, label_key, classes)
+
+
+def _stamp(source: str, path: str) -> tuple[Any, ...]:
+    """What tells a place from its later self without listing it whole: times of its folders, or facts of its files.
+
+    A folder's time does not move when a file in it is overwritten, so training lists folders afresh.
+    """
+    if source == "folder":
+        try:
+            inside = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+            return tuple(os.stat(name).st_mtime_ns for name in [path, *sorted(inside)])
+        except OSError:
+            return ()
+    root, names = files_at(path, (parquet if source == "parquet" else records).ENDING, f"{source} files")
+    facts = [os.stat(os.path.join(root, name)) for name in names]
+    return tuple((name, fact.st_size, fact.st_mtime_ns) for name, fact in zip(names, facts, strict=True))
