@@ -17,8 +17,13 @@ from scalelaw.compute import DEFAULT_UTILISATION
 from scalelaw.errors import UserError
 from scalelaw.plan.caveats import Caveat
 from scalelaw.runs import ResultsFolder, RunTable, files
+from scalelaw.runs.folder import PLACES
 
-OWN = {"model": ("variant",), "train": ("images", "peak_lr", "seed", "batch_size"), "data": ("digest", "path")}
+OWN = {
+    "model": ("variant",),
+    "train": ("images", "peak_lr", "seed", "batch_size"),
+    "data": ("digest", "exclude_digest", "excluded_images", *PLACES),
+}
 """Settings of a run that the plan sets itself, or that a sweep's file has no key for."""
 
 
@@ -64,9 +69,9 @@ def recipe_of(done: RunTable, unique: float | None, batch: float | None) -> tupl
         caveats.append(Caveat("settings differ", sentence + "size, length, rate and seed."))
     unsaid = []
     if settings["data"].get("source") != "hierarchy":
-        place = _place(done, run_id)
-        settings["data"]["path"] = place
-        if place is None:
+        places = _places(done, run_id)
+        settings["data"].update(places)
+        if "path" not in places:
             unsaid.append(f"{done.source}: does not say where its data lie; name the results folder of the sweep, or "
                            "write [data] path by hand")  # fmt: skip
     return Recipe(
@@ -95,18 +100,18 @@ def _settings(done: RunTable, unique: float | None, batch: float | None) -> tupl
     return found, len(frame)
 
 
-def _place(done: RunTable, run_id: str) -> str | None:
-    """Where the results folder says that a run's data lie."""
+def _places(done: RunTable, run_id: str) -> dict[str, str]:
+    """Where the results folder says that a run's data lie, as far as it says."""
     root = Path(done.source)
     try:
-        found = ResultsFolder(root).config(run_id).get("data", {}).get("path")
+        found = ResultsFolder(root).config(run_id).get("data", {})
     except UserError:  # a folder without its runs keeps the sweep's file, whose paths were taken from where it was run
         record = (root if root.is_dir() else root.parent) / "sweep.json"
         try:
-            found = tomllib.loads(files.read_json(record)["spec"])["data"]["path"]
+            found = tomllib.loads(files.read_json(record)["spec"])["data"]
         except (UserError, KeyError, TypeError, tomllib.TOMLDecodeError):
-            return None
-    return None if found is None else str(found)
+            return {}
+    return {key: str(found[key]) for key in PLACES if found.get(key) is not None}
 
 
 def _utilisation(done: RunTable) -> float:

@@ -6,6 +6,7 @@ A run's folder holds `config.json`, `status.json`, `lease`, `trace/part-*.parque
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
@@ -23,6 +24,8 @@ from scalelaw.runs import arrow, files
 from scalelaw.runs.lease import is_held, lease
 from scalelaw.runs.schema import Run, Status, arrow_schema
 
+PLACES = ("path", "holdout_path", "exclude", "cache")
+"""Settings of [data] that are paths."""
 _SLACK_NS = 2_000_000_000  # file times may be this coarse
 
 
@@ -106,7 +109,7 @@ class ResultsFolder:
             files.write_json(path, config)
 
     def config(self, run_id: str) -> dict[str, Any]:
-        """The configuration of a run, defaults left out, the data's path as seen from the folder one is in.
+        """The configuration of a run, defaults left out, the data's paths as seen from the folder one is in.
 
         A relative path was written in the folder of `sweep.json`, and is looked for there first.
 
@@ -117,8 +120,8 @@ class ResultsFolder:
         if not path.exists():
             raise UserError(f"{self.root}: has no run {run_id!r}; scalelaw status {self.root} lists them")
         config: dict[str, Any] = files.read_json(path)
-        if data_path := config.get("data", {}).get("path"):
-            config["data"]["path"] = self._from_here(data_path)
+        data = config.get("data", {})
+        data.update({key: self._from_here(data[key]) for key in PLACES if data.get(key)})
         return config
 
     def _from_here(self, path: str) -> str:
@@ -127,7 +130,7 @@ class ResultsFolder:
         if written_in is None or os.path.isabs(path) or os.path.realpath(written_in) == os.path.realpath("."):
             return path
         there = os.path.join(written_in, path)
-        return os.path.relpath(there) if os.path.exists(there) else path
+        return os.path.relpath(there) if os.path.exists(there) or glob.glob(there) else path
 
     def lease(self, run_id: str) -> AbstractContextManager[bool]:
         """Keeps two launchers apart: yields whether this process may work on the run."""
