@@ -56,6 +56,7 @@ class DataSection(Section):
         crop_area, crop_aspect: a random crop's share of the image's area and its width over height, lowest and highest.
         pixel_mean, pixel_std: of red, green and blue, on a scale from 0 to 1; ImageNet's unless given.
         image_key, label_key: columns of Parquet files, features of ArrayRecord files.
+        cache: folder that Parquet files are unpacked in as they are first read, for sets that memory does not hold.
         max_corrupt: share of unreadable images that a run bears.
         decode_threads: threads that read and decode; one for each core, at most 16, unless given.
     """
@@ -84,6 +85,7 @@ class DataSection(Section):
     pixel_std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     image_key: str = "image"
     label_key: str = "label"
+    cache: str | None = None
     max_corrupt: Share = 0.001
     decode_threads: PositiveInt | None = None
 
@@ -111,7 +113,7 @@ class DataConfig(DataSection):
     exclude_digest: str | None = None
     excluded_images: Annotated[int, Field(ge=0, lt=MAX_INT, strict=True)] = 0
 
-    NOT_OF_THE_RUN: ClassVar[set[str]] = {"path", "holdout_path", "exclude", "max_corrupt", "decode_threads"}
+    NOT_OF_THE_RUN: ClassVar[set[str]] = {"path", "holdout_path", "exclude", "cache", "max_corrupt", "decode_threads"}
     """Settings without a say in what a run sees: where things lie, what is borne, how fast it goes."""
 
     @property

@@ -19,7 +19,7 @@ KEYS: dict[str, set[str]] = {
     "cifar10": {*_SPLIT, "augment"},
     "cifar100": {*_SPLIT, "augment"},
     "folder": _FILES,
-    "parquet": _FILES | _COLUMNS,
+    "parquet": _FILES | _COLUMNS | {"cache"},
     "arrayrecord": _FILES | _COLUMNS,
 }
 WHAT = {
@@ -52,7 +52,7 @@ def _foreign(data: DataSection) -> Iterator[str]:
 def _wrong(data: DataSection) -> Iterator[str]:
     if not data.path:
         yield f"[data] path: is missing; source = {data.source!r} {WHAT[data.source]}"
-    for key in ("holdout_path", "exclude", "image_key", "label_key"):
+    for key in ("holdout_path", "exclude", "cache", "image_key", "label_key"):
         if getattr(data, key) == "":
             yield f"[data] {key}: is empty; name something or leave it out"
     for key in ("resolution", "eval_resolution"):

@@ -12,6 +12,7 @@ from scalelaw.errors import UserError
 from scalelaw.sweep.disk.base import HIDDEN, MAX_CLASSES, ImageSet, digest_of, in_threads, too_many
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
+MOST_LEVELS = 8
 
 
 class Folder(ImageSet):
@@ -81,6 +82,9 @@ def _below(path: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     waiting = [""]
     while waiting:
         inside = waiting.pop()
+        if inside.count("/") > MOST_LEVELS:
+            raise UserError(f"{os.path.join(path, inside)}: lies more than {MOST_LEVELS} folders deep; does a link "
+                            "lead back?")  # fmt: skip
         try:
             with os.scandir(os.path.join(path, inside)) as entries:
                 for entry in entries:

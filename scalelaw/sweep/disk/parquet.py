@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
-from collections import OrderedDict
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from scalelaw.errors import UserError, nearest
+from scalelaw.sweep.disk import groups
 from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, digest_of, files_at, in_threads, numbered, size_of, too_many
+from scalelaw.sweep.disk.groups import InMemory, Unpacked
 
 ENDING = re.compile(r"\.(parquet|pq)$")
-HELD_BYTES = 2**30
-"""Row groups kept in memory: a file can be read by whole row groups only, and examples come in random order."""
 FOOTER_TAIL = 8
 
 
@@ -47,7 +46,8 @@ class Parquet(ImageSet):
         path: a file, a folder of files or a pattern with *.
         image_key, label_key: names of the columns.
         known: names of the classes, when other files' labels are to be kept.
-        classes: how many classes at least, when other files' labels are to be kept.
+        classes: how many, where numbers do not say.
+        cache: folder to unpack row groups in; without it those read last stay in memory.
 
     Raises:
         UserError: when there are no files, a column is missing or of another type, or a label is missing.
@@ -60,6 +60,7 @@ class Parquet(ImageSet):
         label_key: str,
         known: tuple[str, ...] | None = None,
         classes: int | None = None,
+        cache: str | None = None,
     ) -> None:
         self.path, self.image_key = path, image_key
         self.root, self.files = files_at(path, ENDING, "a Parquet file")
@@ -75,8 +76,8 @@ class Parquet(ImageSet):
             self.labels, self.class_names = numbered(path, together, known)
             self.classes = len(self.class_names)
         else:
-            self.class_names = found[0].class_names if known is None else known
-            self.classes = classes or len(self.class_names or ()) or int(together.max()) + 1
+            self.class_names = _agreed(path, {known, *(file.class_names for file in found)} - {None})
+            self.classes = len(self.class_names or ()) or classes or int(together.max()) + 1
             if not 0 <= together.min() <= together.max() < min(self.classes, MAX_CLASSES):
                 wrong = int(np.argmax((together < 0) | (together >= min(self.classes, MAX_CLASSES))))
                 raise UserError(f"{self._place(found, wrong)}: {label_key!r} is {together[wrong]}; labels run from 0 "
@@ -88,9 +89,22 @@ class Parquet(ImageSet):
         self._starts = np.cumsum([0, *(len(part) for part in labels)])
         self.digest = digest_of(part for name, file in zip(self.files, found, strict=True)
                                 for part in (name, size_of(os.path.join(self.root, name)), file.footer))  # fmt: skip
-        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
-        self._locks: dict[tuple[int, int], threading.Lock] = {}
-        self._lock = threading.Lock()
+        self._groups: InMemory | Unpacked
+        if cache is None:
+            self._groups = InMemory(self._read_group)
+        else:
+            self._groups = Unpacked(os.path.join(cache, f"parquet-{self.digest[:16]}"), self._read_group)
+
+    def warn_of_slow_access(self) -> None:
+        """Warns where row groups are read again and again, because memory does not hold them all."""
+        total = sum(size_of(os.path.join(self.root, name)) for name in self.files)
+        if isinstance(self._groups, InMemory) and total > groups.HELD_BYTES:
+            each = total / max(1, sum(len(file.starts) for file in self._found))
+            warnings.warn(
+                f"{self.path}: {total / 1e9:.0f} GB are read in random order, {each / 1e6:.0f} MB for each image; set "
+                f"[data] cache = FOLDER with room for as much, or write smaller row groups",
+                stacklevel=2,
+            )
 
     def name(self, row: int) -> str:
         file = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -100,30 +114,10 @@ class Parquet(ImageSet):
         file = int(np.searchsorted(self._starts, row, side="right")) - 1
         inside = row - int(self._starts[file])
         group = int(np.searchsorted(self._found[file].starts, inside, side="right")) - 1
-        image = self._group(file, group)[inside - int(self._found[file].starts[group])].as_py()
+        image = self._groups.image(file, group, inside - int(self._found[file].starts[group]))
         if image is None:
             raise ValueError("no image in this row")
         return image, int(self.labels[row])
-
-    def _group(self, file: int, group: int) -> Any:
-        """The images of one row group, from memory or read by one thread only."""
-        key = (file, group)
-        with self._lock:
-            if key in self._groups:
-                self._groups.move_to_end(key)
-                return self._groups[key]
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
-            with self._lock:
-                if key in self._groups:
-                    return self._groups[key]
-            images = self._read_group(file, group)
-            with self._lock:
-                self._groups[key] = images
-                self._locks.pop(key, None)
-                while len(self._groups) > 1 and sum(kept.nbytes for kept in self._groups.values()) > HELD_BYTES:
-                    self._groups.popitem(last=False)
-        return images
 
     def _read_group(self, file: int, group: int) -> Any:
         path = os.path.join(self.root, self.files[file])
@@ -201,6 +195,23 @@ def _class_names(schema: Any, label_key: str) -> tuple[str, ...] | None:
     except (KeyError, TypeError, ValueError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def _agreed(path: str, noted: set[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """The one list of names, None where no file has one.
+
+    Raises:
+        UserError: when the files, or the training images and these, number their classes differently.
+    """
+    if len(noted) > 1:
+        one, other = sorted(filter(None, noted))[:2]
+        at = next(
+            (k for k, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+        )
+        raise UserError(
+            f"{path}: label {at} has different names in different files; write all files with the same classes"
+        )
+    return next(iter(noted), None)
 
 
 def _footer(path: str) -> bytes:

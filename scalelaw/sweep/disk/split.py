@@ -152,18 +152,27 @@ def _without(
 def _opened(data: DataSection, path: str, known: tuple[str, ...] | None, classes: int | None, fresh: bool) -> ImageSet:
     if fresh and data.source == "folder":
         return Folder(path, known)
-    return _kept(data.source, path, data.image_key, data.label_key, known, classes, _stamp(data.source, path))
+    return _kept(
+        data.source, path, data.image_key, data.label_key, data.cache, known, classes, _stamp(data.source, path)
+    )
 
 
 @functools.lru_cache(maxsize=8)
 def _kept(
-    source: str, path: str, image_key: str, label_key: str, known: tuple[str, ...] | None, classes: int | None, _: Any
+    source: str,
+    path: str,
+    image_key: str,
+    label_key: str,
+    cache: str | None,
+    known: tuple[str, ...] | None,
+    classes: int | None,
+    _: Any,
 ) -> ImageSet:
     """One listing serves all of a plan."""
     if source == "folder":
         return Folder(path, known)
     if source == "parquet":
-        return Parquet(path, image_key, label_key, known, classes)
+        return Parquet(path, image_key, label_key, known, classes, cache)
     return Records(path, image_key, label_key, classes)
 
 

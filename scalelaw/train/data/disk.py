@@ -15,6 +15,7 @@ import numpy as np
 from scalelaw.errors import UserError
 from scalelaw.sweep import disk, facts
 from scalelaw.sweep.config import DataConfig
+from scalelaw.sweep.disk.parquet import Parquet
 from scalelaw.train.data import crops, decode, pipeline
 from scalelaw.train.data.order import Order
 from scalelaw.train.data.pipeline import Place
@@ -152,6 +153,8 @@ def of_config(config: DataConfig) -> Disk:
     if config.digest is None:
         config = facts.with_digest(config)
     found = disk.split(config, fresh=True)
+    if isinstance(found.images, Parquet):
+        found.images.warn_of_slow_access()
     scale = {"mean": config.pixel_mean, "std": config.pixel_std}
     arrays = {name: jnp.asarray(255 * np.array(value, np.float32)) for name, value in scale.items()}
     sizes = (config.train_side, len(found.train_rows), len(found.held_rows))
