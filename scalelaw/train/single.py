@@ -13,7 +13,7 @@ from scalelaw.runs import Run
 from scalelaw.sweep import RunConfig
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.sweep.spec import SweepSection
-from scalelaw.train import loop, origin, processes
+from scalelaw.train import final, loop, origin, processes
 from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Order, Source
 from scalelaw.train.meter import Meter
