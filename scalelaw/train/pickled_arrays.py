@@ -73,7 +73,7 @@ class Kind:
         """The finished type."""
         if self.order is None:
             raise Refused("holds an array of a type without its byte order")
-        return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
+        return np.dtype(self.order + self.code)
 
 
 @dataclass(eq=False)

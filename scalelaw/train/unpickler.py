@@ -54,8 +54,8 @@ def load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
-                raise UserError(f"{path}: is a zip archive, as NumPy's own .npz, not a pickle; name a file of weights as"
-                                " DeepMind published them or as scalelaw saved them")  # fmt: skip
+                raise UserError(f"{path}: is a zip archive, not a pickle; name a file of weights as DeepMind "
+                                "published them or as scalelaw saved them")  # fmt: skip
             file.seek(0)
             return _finished(_Machine(_Bounded(file, os.fstat(file.fileno()).st_size)).run())
     except UserError:
