@@ -93,12 +93,9 @@ class Array:
         """Makes the array of `shape` from its bytes, read-only; `axes` are those it was transposed by ("K")."""
         if self.value is not None:
             raise Refused("fills an array twice")
-        if (
-            not isinstance(kind, Kind)
-            or not _integers(shape)
-            or len(shape) > MOST_DIMENSIONS
-            or min(shape, default=1) < 1
-        ):
+        if not isinstance(kind, Kind) or not _integers(shape) or len(shape) > MOST_DIMENSIONS:
+            raise Refused("holds an array without a shape and a type of numbers")
+        if not all(0 < size <= _LARGEST for size in shape):
             raise Refused("holds an empty array, or one whose shape cannot be")
         dtype = kind.dtype()
         if type(data) not in (bytes, bytearray) or len(data) != math.prod(shape) * dtype.itemsize:

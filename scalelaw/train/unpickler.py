@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -57,7 +58,8 @@ def load(path: Path) -> Any:
                 raise UserError(f"{path}: is a zip archive, not a pickle; name a file of weights as DeepMind "
                                 "published them or as scalelaw saved them")  # fmt: skip
             file.seek(0)
-            return _finished(_Machine(_Bounded(file, os.fstat(file.fileno()).st_size)).run())
+            with warnings.catch_warnings(action="ignore"):  # of odd escapes in instructions that are refused anyway
+                return _finished(_Machine(_Bounded(file, os.fstat(file.fileno()).st_size)).run())
     except UserError:
         raise
     except OSError as error:

@@ -37,7 +37,7 @@ from scalelaw.train.pickled_arrays import quoted
 PROTOCOL = 4
 
 _Named = dict[tuple[str, str], NDArray[Any]]
-_BLOCK = re.compile(r"NFNet/~/nf_block(_[0-9]+)?")
+_BLOCK = re.compile(r"NFNet/~/(nf_block(_[0-9]+)?)(/|$)")
 _LAST_CONVOLUTION, _HEAD_BIAS = ("NFNet/~/final_conv", "bias"), ("NFNet/~/linear", "b")
 
 
@@ -135,7 +135,7 @@ def _recognised(named: _Named) -> Variant | None:
 
 
 def _blocks(named: _Named) -> int:
-    return len({module for module, _ in named if _BLOCK.fullmatch(module)})
+    return len({found[1] for module, _ in named if (found := _BLOCK.match(module))})
 
 
 def _width(named: _Named, name: tuple[str, str]) -> int:
