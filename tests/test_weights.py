@@ -157,7 +157,9 @@ def test_another_network_or_head_than_asked_for(params: Any, scratch: Path) -> N
     weights.save(scratch, params)
     with pytest.raises(UserError, match="has a head of 10 classes, not 1000"):
         weights.load(scratch, N0, 1000)
-    with pytest.raises(UserError, match=r"holds N0, not F0: lacks 'NFNet/~/final_conv' 'bias'|holds N0, not F0: has"):
+    with pytest.raises(
+        UserError, match="holds N0, not F0: has 'NFNet/~/final_conv' 'bias' of shape .16,., where F0 has .3072,."
+    ):
         weights.load(scratch, variant("F0"))
     for tree in ([1], "x"):
         scratch.write_bytes(pickle.dumps(tree))
@@ -228,7 +230,6 @@ def test_logits_of_the_published_network(tmp_path: Path) -> None:
     check_logits(record, None, tmp_path / "F0_haiku.npz")
 
 
-@pytest.mark.slow
 def test_the_published_spelling_has_the_published_length() -> None:
     """What is known of the published files is how they are read and how long they are: this spelling is as long."""
 

@@ -82,8 +82,10 @@ def load(path: Path, variant: Variant | None = None, classes: int | None = None)
     expected = {name: _at(shapes, nested).shape for name, nested in paths.items()}
     difference = _first_difference(named, expected, network.name)
     if difference is not None:
-        other = f"holds {found.name}, not {network.name}: " if found not in (None, network) else ""
-        raise UserError(f"{path}: {other}{difference}; ask for the variant that it holds, or bring another file")
+        if found is None or found == network:
+            raise UserError(f"{path}: {difference}; bring the file again from its source, or one of {network.name}")
+        raise UserError(f"{path}: holds {found.name}, not {network.name}: {difference}; ask for {found.name}, or bring "
+                        f"weights of {network.name}")  # fmt: skip
     if classes not in (None, head):
         raise UserError(f"{path}: has a head of {head} classes, not {classes}; ask for {head}, or for any and put a "
                         "new head in its place")  # fmt: skip
