@@ -157,10 +157,9 @@ def test_another_network_or_head_than_asked_for(params: Any, scratch: Path) -> N
     weights.save(scratch, params)
     with pytest.raises(UserError, match="has a head of 10 classes, not 1000"):
         weights.load(scratch, N0, 1000)
-    with pytest.raises(
-        UserError, match="holds N0, not F0: has 'NFNet/~/final_conv' 'bias' of shape .16,., where F0 has .3072,."
-    ):
+    with pytest.raises(UserError) as caught:
         weights.load(scratch, variant("F0"))
+    assert "holds N0, not F0: has 'NFNet/~/final_conv' 'bias' of shape (16,), where F0 has (3072,)" in str(caught.value)
     for tree in ([1], "x"):
         scratch.write_bytes(pickle.dumps(tree))
         with pytest.raises(UserError):
