@@ -9,7 +9,7 @@ from test_plan_recipe import SPEC, drawn
 
 from scalelaw import compute
 from scalelaw.cli import main
-from scalelaw.plan import Candidate, predict
+from scalelaw.plan import Candidate, predict, predict_for
 from scalelaw.plan.rates import planned_rate
 from scalelaw.runs import RunTable
 from scalelaw.simulate import RateBasin, Truth, balanced, draw, layout_of
@@ -95,6 +95,14 @@ def test_cells_without_a_trend_lend_the_nearest_ones_rate():
     assert caveat.name == "no learning rate"
 
 
+def test_a_monotone_rate_does_not_rise_with_epochs():
+    runs = table(basin(by_size=-0.2, by_epochs=0.3), 0.01)
+    free = [planned_rate(runs, MODEL, n * 4096, n, 32.0)[0].rate for n in (1.0, 8.0)]
+    held = [planned_rate(runs, MODEL, n * 4096, n, 32.0, monotone=True)[0].rate for n in (1.0, 8.0)]
+    assert free[1] > 1.5 * free[0]
+    assert held[1] == pytest.approx(held[0])
+
+
 def test_the_plan_carries_it():
     plan = predict(drawn(), compute.Budget(times=4))
     said = plan.to_dict()
@@ -136,6 +144,19 @@ def test_the_command_as_json(recorded, capsys):
     assert fits["edges"] == edges > 0
     assert fits["left_out"]["n"] == 20 - edges
     assert fits["as_bounds"]["n"] == 20 - edges + fits["counted"]
+
+
+def test_predict_holds_its_rate_as_rates_does(tmp_path, capsys):
+    runs = table(basin(by_size=-0.2, by_epochs=0.3), 0.01)
+    runs.write(tmp_path / "rising.parquet")
+    held, free = (
+        json.loads(said(capsys, "predict", str(tmp_path / "rising.parquet"), "--times", "4", "--json", *more))
+        for more in (["--monotone"], [])
+    )
+    assert held["peak_lr"] < free["peak_lr"]
+    assert {name: held[name] for name in ("variant", "loss")} == {name: free[name] for name in ("variant", "loss")}
+    _, there = predict_for(runs, held["loss"], monotone=True)
+    assert there.peak_lr == pytest.approx(held["peak_lr"], rel=0.02)
 
 
 def test_a_monotone_trend_never_rises(recorded, capsys):

@@ -8,8 +8,8 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from scalelaw.cli.data import read, variable
-from scalelaw.cli.tables import Column, Json, Points, load, print_json
-from scalelaw.cli.words import Delta, ObjectiveWord, SpaceWord, law_of, objective_of
+from scalelaw.cli.tables import Column, Json, PointsFlag, Results, load, print_json
+from scalelaw.cli.words import Delta, ObjectiveWord, SpaceWord, Tau, law_of, objective_of
 
 Laws = Annotated[
     UseAppendAction[tuple[str, ...]],
@@ -21,30 +21,22 @@ Places = Annotated[
 
 
 def choose(
-    results: Positional[Path],
+    results: Results,
     law: Laws = (),
     factor: float = 10.0,
     objective: ObjectiveWord = "least-squares",
     delta: Delta = None,
-    tau: float | None = None,
+    tau: Tau = None,
     space: SpaceWord = "log",
-    points: Points | None = None,
+    points: PointsFlag = None,
     column: Column = (),
     json: Json = False,
 ) -> int:
     """Ranks laws by their error on the largest runs, fitted without them.
 
     Args:
-        results: Results folder, Parquet or CSV file.
         law: The laws to compare.
         factor: Runs within this factor of the largest compute are held out.
-        objective: What is minimised, as a sum over runs.
-        delta: Huber's.
-        tau: Of lower-envelope.
-        space: Residuals of log loss or of loss.
-        points: envelope, best (over learning rates) or all; as for `scalelaw fit`.
-        column: A column by its name in the table.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import backtest
     from scalelaw.errors import UserError
@@ -81,7 +73,6 @@ def extrapolate(
         y: Its column of losses or error rates.
         to: Where to continue the curve to; by default twice and ten times its largest x.
         level: Probability that each interval is meant to cover.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import backtest
     from scalelaw.fitting.report import interval, number

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from scalelaw.cli.layout import columns
-
-Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
+from scalelaw.cli.tables import Json, print_json
 
 
 def variants(
@@ -27,7 +24,6 @@ def variants(
         classes: Number of classes.
         family: Model family.
         utilisation: Share of the TPU-v4 peak that training reaches.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import architecture, compute
     from scalelaw.errors import UserError, nearest
@@ -48,8 +44,7 @@ def variants(
         listed.append({"variant": model.name, "params": size.params, "macs_per_image": size.macs_per_image,
                        "core_hours_per_1e9_images": hours})  # fmt: skip
     if json:
-        print(json_module.dumps({"utilisation": utilisation, "resolution": resolution, "classes": classes,
-                                 "variants": listed}))  # fmt: skip
+        print_json({"utilisation": utilisation, "resolution": resolution, "classes": classes, "variants": listed})
         return 0
     print(
         f"{resolution}x{resolution} pixels, {classes} classes; core-hours at {utilisation:.0%} of a TPU-v4 core's peak"

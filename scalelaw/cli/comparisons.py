@@ -36,9 +36,7 @@ def compare(
         front: The lowest loss against compute: by each one's surface, or by a law through its envelope; by default
             surfaces where both tables allow one, else power.
         far: Allow a compute more than 100 times the dearest run of either.
-        column: A column by its name in the tables.
         column_b: A column by its name in B's table.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import plan
 

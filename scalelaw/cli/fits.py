@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import UseAppendAction, arg
 
 from scalelaw.cli.data import read
 from scalelaw.cli.pairs import as_number, numbers, pairs
-from scalelaw.cli.tables import Column, Json, Points, print_json
-from scalelaw.cli.words import Delta, LawWord, ObjectiveWord, SpaceWord, law_of, objective_of
+from scalelaw.cli.tables import Column, Json, PointsFlag, Results, print_json
+from scalelaw.cli.words import Delta, LawWord, ObjectiveWord, SpaceWord, Tau, law_of, objective_of
 
 if TYPE_CHECKING:
     from scalelaw.fitting import Fit
@@ -32,39 +31,30 @@ Quantity = Annotated[
 
 
 def fit(
-    results: Positional[Path],
+    results: Results,
     law: LawWord = "power",
     objective: ObjectiveWord = "least-squares",
     delta: Delta = None,
-    tau: float | None = None,
+    tau: Tau = None,
     space: SpaceWord = "log",
     weights: str | None = None,
     fix: Fix = (),
     bound: Bound = (),
     quantity: Quantity = (),
     units: bool = False,
-    points: Points | None = None,
+    points: PointsFlag = None,
     column: Column = (),
     json: Json = False,
 ) -> int:
     """Fits a law of loss: estimates, standard errors, intervals, status.
 
     Args:
-        results: Results folder, Parquet or CSV file.
         law: The law.
-        objective: What is minimised, as a sum over runs.
-        delta: Huber's.
-        tau: Of lower-envelope: the weight of runs above the curve, below .5. .05 unless given.
-        space: Residuals of log loss or of loss.
         weights: A column of weights of the runs in the sum.
         fix: Parameters to pin.
         bound: Bounds of parameters.
         quantity: Derived quantities.
         units: Also print standard errors under each resampling unit, side by side.
-        points: envelope, best (over learning rates) or all. Laws in C alone take the envelope of a results folder,
-            other laws its best runs, a bare table all rows.
-        column: A column by its name in the table.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import fitting
     from scalelaw.fitting.report import quantity_lines

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from scalelaw.cli.tables import Column, Json, column_map, load, print_json
+from scalelaw.cli.tables import Column, Json, Results, TomlFile, column_map, load, print_json
 
 Want = Literal["size", "loss", "exponent"]
 
 
 def plan(
-    results: Positional[Path],
+    results: Results,
     target: float,
     spend: float,
     want: Annotated[Want, arg(name="for")] = "size",
     unit: Literal["core-hours", "flop", "times"] = "core-hours",
     most: int = 24,
     far: bool = False,
-    toml: Annotated[Path | None, arg(metavar="FILE")] = None,
+    toml: TomlFile = None,
     column: Column = (),
     json: Json = False,
 ) -> int:
     """Chooses the runs that most lower the error of an answer at a target for what they cost.
 
     Args:
-        results: Results folder, Parquet or CSV file.
         target: The budget that is asked about.
         spend: What the chosen runs may cost together.
         want: The best size at the target, the lowest loss there, or the exponent of the best size in compute.
@@ -35,8 +33,6 @@ def plan(
         most: At most so many runs.
         far: Allow a target more than 100 times the largest finished run.
         toml: Write a spec of the chosen runs, for `scalelaw sweep`, to this file.
-        column: A column by its name in the table.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import compute
     from scalelaw.errors import UserError

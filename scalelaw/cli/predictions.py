@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from tyro.conf import Positional, arg
-
-from scalelaw.cli.tables import Column, Json, column_map, load, print_json
+from scalelaw.cli.tables import Column, Json, Results, TomlFile, column_map, load, print_json
 
 if TYPE_CHECKING:
     from scalelaw.plan import Needed, Plan
 
 
 def predict(
-    results: Positional[Path],
+    results: Results,
     core_hours: float | None = None,
     flop: float | None = None,
     times: float | None = None,
@@ -27,15 +24,15 @@ def predict(
     utilisation: float | None = None,
     inference_images: float | None = None,
     unique_images: float | None = None,
+    monotone: bool = False,
     far: bool = False,
-    toml: Annotated[Path | None, arg(metavar="FILE")] = None,
+    toml: TomlFile = None,
     column: Column = (),
     json: Json = False,
 ) -> int:
     """Says which model, how many epochs and which learning rate are best for a budget, and the loss to expect.
 
     Args:
-        results: Results folder, Parquet or CSV file.
         core_hours: The budget in TPU-v4 core-hours.
         flop: The budget in training FLOP.
         times: The budget as a multiple of the largest finished run.
@@ -51,10 +48,9 @@ def predict(
         inference_images: Images that the model will be asked about: says which model costs least to train and use.
         unique_images: Different images that are available: epochs refer to them, and where the runs tell what repeated
             images are worth, says what twice as many would buy.
+        monotone: Hold the learning rate's trend to rates that never rise with size or epochs.
         far: Allow a budget more than 100 times the largest finished run.
         toml: Write the plan as a spec of one run that scalelaw sweep trains as it is; an existing file is kept.
-        column: A column by its name in the table.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import compute, plan
     from scalelaw.errors import UserError
@@ -82,7 +78,9 @@ def predict(
     found: Plan | None
     if loss is not None:
         runs = load(results, column_map(column))
-        needed, found = plan.predict_for(runs, loss, on=on, inference_images=inference_images, far=far)
+        needed, found = plan.predict_for(
+            runs, loss, on=on, inference_images=inference_images, monotone=monotone, far=far
+        )
     else:
         timed = device_hours is not None or dollars is not None
         budget = compute.Budget(
@@ -97,7 +95,13 @@ def predict(
         )
         runs = load(results, column_map(column))
         found = plan.predict(
-            runs, budget, on=on, inference_images=inference_images, unique_images=unique_images, far=far
+            runs,
+            budget,
+            on=on,
+            inference_images=inference_images,
+            unique_images=unique_images,
+            monotone=monotone,
+            far=far,
         )
     if found is None:
         assert needed is not None

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tyro.conf import Positional
-
 from scalelaw.cli.layout import columns
-from scalelaw.cli.tables import Column, Json, column_map, load, print_json
+from scalelaw.cli.tables import Column, Json, Results, column_map, load, print_json
 
 if TYPE_CHECKING:
     from scalelaw.learning_rate import EdgeFits, LearningRates, RateTrend
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def rates(
-    results: Positional[Path],
+    results: Results,
     curve: Literal["auto", "parabola", "lopsided", "grid"] = "auto",
     monotone: bool = False,
     column: Column = (),
@@ -25,12 +22,9 @@ def rates(
     """Best learning rate of every cell with its interval or bound, the trend in size and epochs, and its candidates.
 
     Args:
-        results: Results folder, Parquet or CSV file.
         curve: Of a cell's losses; auto takes the lopsided one where it is surely better on cells left out; grid takes
             the best tested rate, known to half a step.
         monotone: Hold the trend to rates that never rise with size or epochs.
-        column: A column by its name in the table.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw.learning_rate import optimal_learning_rates
 

@@ -64,7 +64,6 @@ def simulate(
         bend: Quadratic coefficient of ln loss in ln rate at the best rate.
         lopsided: Above 0 too high a rate costs more than too low a one.
         diverges: Rates above this multiple of the best one diverge.
-        json: Print one JSON object and nothing else.
     """
     from rich.console import Console
     from rich.progress import Progress

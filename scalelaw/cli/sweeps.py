@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from scalelaw.cli.layout import columns
+from scalelaw.cli.tables import Json, print_json
 
 if TYPE_CHECKING:
     from scalelaw.launch.speed import Expected
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from scalelaw.sweep import PlannedRun, Spec
 
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")]
-Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
 
 
 def sweep(
@@ -88,7 +87,6 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
     Args:
         results: Results folder.
         runs: List every run with its status.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw.runs import STATUSES, ResultsFolder
 
@@ -104,7 +102,7 @@ def status(results: Positional[Path], runs: bool = False, json: Json = False) ->
         }
         if runs:
             answer["runs"] = statuses
-        print(json_module.dumps(answer))
+        print_json(answer)
         return 0
     if runs:
         print(*columns(list(statuses.items()), left=(0, 1)), sep="\n")

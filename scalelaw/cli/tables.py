@@ -1,4 +1,7 @@
-"""What every reading command does with its table: columns by name, selection of points, JSON."""
+"""What every reading command does with its table: columns by name, selection of points, JSON.
+
+The flags that several commands take are declared here once, with their help; a command's docstring describes its own.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from scalelaw.cli.pairs import pairs
 
 if TYPE_CHECKING:
     from scalelaw.runs import RunTable
 
+Results = Positional[Annotated[Path, arg(help="Results folder, Parquet or CSV file.")]]
 Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
 Column = Annotated[
     UseAppendAction[tuple[str, ...]],
     arg(metavar="OURS=THEIRS", help="A column by its name in the table, as N='Model Size'; repeatable."),
 ]
 Points = Literal["envelope", "best", "all"]
+PointsFlag = Annotated[
+    Points | None,
+    arg(
+        help="envelope, best (over learning rates) or all. Laws in C alone take the envelope of a results folder, "
+        "other laws its best runs, a bare table all rows."
+    ),
+]
+TomlFile = Annotated[Path | None, arg(metavar="FILE")]
 
 
 def column_map(column: tuple[str, ...]) -> dict[str, str]:

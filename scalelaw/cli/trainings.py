@@ -5,15 +5,17 @@ from __future__ import annotations
 import json as json_module
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from scalelaw.cli.sweeps import Json, Out, record_sweep, same_sweep
+from scalelaw.cli.sweeps import Out, record_sweep, same_sweep
 
 if TYPE_CHECKING:
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
+
+Events = Annotated[bool, arg(help="Print one JSON object for each event.")]
 
 
 def train(spec: Positional[Path], out: Out = None, threads: int | None = None, any_devices: bool = False) -> int:
@@ -65,7 +67,7 @@ def train(spec: Positional[Path], out: Out = None, threads: int | None = None, a
 def run(
     results: Positional[Path],
     ids: Positional[tuple[str, ...]],
-    json: Json = False,
+    json: Events = False,
     threads: int = 1,
     any_devices: bool = False,
 ) -> int:
@@ -74,7 +76,6 @@ def run(
     Args:
         results: Results folder that a sweep has made.
         ids: Runs to train; scalelaw status RESULTS --runs lists them.
-        json: Print one JSON object for each event.
         threads: CPU threads of the training steps. Results are bit-identical only at one thread count.
         any_devices: Go on from checkpoints that other devices made: the same examples, equal up to rounding.
     """

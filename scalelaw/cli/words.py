@@ -20,8 +20,10 @@ LawWord = Annotated[
         "by its equation, as 'L = E + A N^-alpha + B D^-beta + F U^-c'.",
     ),
 ]
-ObjectiveWord = Literal["least-squares", "huber", "lad", "lower-envelope"]
-SpaceWord = Literal["log", "linear"]
+ObjectiveWord = Annotated[
+    Literal["least-squares", "huber", "lad", "lower-envelope"], arg(help="What is minimised, as a sum over runs.")
+]
+SpaceWord = Annotated[Literal["log", "linear"], arg(help="Residuals of log loss or of loss.")]
 Delta = Annotated[
     str | None,
     arg(
@@ -29,6 +31,9 @@ Delta = Annotated[
         help="Huber's: residuals within it count as squares, beyond it as absolute values; a number, or a multiple of "
         "the residuals' median absolute deviation as 2mad. 1e-3 unless given.",
     ),
+]
+Tau = Annotated[
+    float | None, arg(help="Of lower-envelope: the weight of runs above the curve, below .5. .05 unless given.")
 ]
 
 

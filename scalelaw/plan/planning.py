@@ -45,6 +45,7 @@ def predict(
     on: Machines | None = None,
     inference_images: float | None = None,
     unique_images: float | None = None,
+    monotone: bool = False,
     far: bool = False,
 ) -> Plan:
     """The plan for a budget.
@@ -59,6 +60,7 @@ def predict(
         inference_images: images that the model will be asked about: says which model costs least over its life.
         unique_images: that are available: epochs then refer to them, and where the runs tell what repeated images are
             worth, losses are those of that law, and the plan says what twice as many would buy.
+        monotone: holds the learning rate's trend to rates that never rise with size or epochs.
         far: allow budgets more than 100 times the largest finished run.
 
     Raises:
@@ -68,7 +70,15 @@ def predict(
     if inference_images is not None and unique_images is not None:
         raise UserError("predict: what use costs is worked out for fresh images; leave inference or unique images out")
     machines = machines_for(budget, on)
-    return _plan(Ground.of(runs), budget, machines, inference_images, unique_images, far)
+    return _plan(
+        Ground.of(runs),
+        budget,
+        machines=machines,
+        inference_images=inference_images,
+        unique_images=unique_images,
+        monotone=monotone,
+        far=far,
+    )
 
 
 def predict_for(
@@ -77,6 +87,7 @@ def predict_for(
     *,
     on: Machines | None = None,
     inference_images: float | None = None,
+    monotone: bool = False,
     far: bool = False,
 ) -> tuple[Needed, Plan | None]:
     """The least compute at which a model reaches a loss, and the plan there; None where none reaches it,
@@ -85,7 +96,7 @@ def predict_for(
     Args:
         runs: all runs of a sweep.
         loss: held-out loss to reach, by the mean of runs like the plan's.
-        on, inference_images, far: as `predict` takes them.
+        on, inference_images, monotone, far: as `predict` takes them.
 
     Raises:
         UserError: as `predict`; for a loss that is not positive and finite.
@@ -101,16 +112,26 @@ def predict_for(
     )
     if not needed.train_flop:  # nothing that can be trained reaches it, or nothing need be trained
         return needed, None
-    plan = _plan(ground, compute.Budget(flop=needed.train_flop), on, inference_images, None, far)
+    plan = _plan(
+        ground,
+        compute.Budget(flop=needed.train_flop),
+        machines=on,
+        inference_images=inference_images,
+        unique_images=None,
+        monotone=monotone,
+        far=far,
+    )
     return needed, replace(plan, needed=needed)
 
 
 def _plan(
     ground: Ground,
     budget: compute.Budget,
+    *,
     machines: Machines | None,
     inference_images: float | None,
     unique_images: float | None,
+    monotone: bool,
     far: bool,
 ) -> Plan:
     target = target_flop(ground.best, budget)
@@ -156,7 +177,8 @@ def _plan(
         caveats += about_disagreement(ground, chosen, target.flop)
 
     own = ground.unique_images  # the rate's trend is in passes over the runs' own images
-    rate, about_rate = planned_rate(ground.runs, chosen, seen, None if own is None else seen / own, ground.batch_size)
+    passes = None if own is None else seen / own
+    rate, about_rate = planned_rate(ground.runs, chosen, seen, passes, ground.batch_size, monotone=monotone)
     recipe, about_recipe = recipe_of(ground.done, own, ground.batch_size)
     if given is not None and recipe.data:
         recipe = _with_images(recipe, given.unique_images)

@@ -56,7 +56,13 @@ class PlannedRate:
 
 
 def planned_rate(
-    runs: RunTable, chosen: Candidate, images: float, epochs: float | None, batch: float | None
+    runs: RunTable,
+    chosen: Candidate,
+    images: float,
+    epochs: float | None,
+    batch: float | None,
+    *,
+    monotone: bool = False,
 ) -> tuple[PlannedRate | None, list[Caveat]]:
     """The rate of a plan, and what must be said about it.
 
@@ -65,9 +71,10 @@ def planned_rate(
         chosen: the model.
         images, epochs: its length.
         batch: its batch size; None when unknown.
+        monotone: holds the trend to rates that never rise with size or epochs.
     """
     try:
-        rates = optimal_learning_rates(runs)
+        rates = optimal_learning_rates(runs, monotone=monotone)
     except UserError as error:
         return None, [Caveat("no learning rate", f"{error}.")]
     trend, unit = rates.trend, 1.0
@@ -82,13 +89,13 @@ def planned_rate(
     length = epochs if trend.length == "epochs" else images
     if trend.status == "failed" or size is None or length is None:
         why = trend.note or "the plan's size or length is unknown in the trend's terms"
-        rate = _nearest(rates, chosen, images)
+        rate = nearest_rate(rates, chosen.macs_per_image, images)
         if rate is None:
             return None, [Caveat("no learning rate", f"{why}.")]
         found.append(Caveat("nearest cell's rate", f"{why}; the rate is that of the nearest cell."))
         found += _about_grid(runs, rates, rate)
         return PlannedRate(rate, None, None, _per_256(rate, batch), "nearest cell", None, {}), found
-    choice = None if mixed else rates.candidates()  # candidates take rates as they are
+    choice = None if mixed else rates.candidates(monotone)  # candidates take rates as they are
     alike = _alike(choice, size, length)
     word = "power law" if choice is None or not choice.candidates else choice.chosen.word
     power = unit * float(trend.predict(size, length).mid)
@@ -139,13 +146,13 @@ def _per_256(rate: float, batch: float | None) -> float | None:
     return None if batch is None else rate / batch * PER
 
 
-def _nearest(rates: LearningRates, chosen: Candidate, images: float) -> float | None:
-    """Best rate of the cell nearest in ln size and ln images."""
+def nearest_rate(rates: LearningRates, macs_per_image: float, images: float) -> float | None:
+    """Best rate of the cell nearest in ln size and ln images; None where no cell knows both."""
     cells = rates.cells.dropna(subset=["macs_per_image", "images_seen"])
     if cells.empty:
         return None
     away = np.hypot(
-        np.log(cells["macs_per_image"].astype(float) / chosen.macs_per_image),
+        np.log(cells["macs_per_image"].astype(float) / macs_per_image),
         np.log(cells["images_seen"].astype(float) / images),
     )
     return float(cells["best_lr"].iloc[int(np.argmin(away))])
