@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from scalelaw import figures
-from scalelaw.figures import prediction, style
 from scalelaw.runs import RunTable
 
 HERE = Path(__file__).resolve().parent
@@ -16,7 +15,6 @@ parser.add_argument("--outcomes", type=Path, help="runs trained afterwards; of t
 parser.add_argument("-o", "--out", type=Path, default=HERE / "figures")
 args = parser.parse_args()
 outcomes = args.outcomes or (RECORDED / "prediction" if args.runs == RECORDED / "demo" else None)
-numbers = prediction.collect(RunTable.load(args.runs), outcomes and RunTable.load(outcomes))
-figure = figures.FIGURES["prediction"].make(numbers)
-for path in style.save(figure, args.out, "prediction", numbers):
+later = None if outcomes is None else RunTable.load(outcomes)
+for path in figures.write(RunTable.load(args.runs), args.out, ["prediction"], outcomes=later).paths:
     print(path)

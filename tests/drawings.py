@@ -35,14 +35,18 @@ def sweep(
     names: tuple[str, ...] = (),
     curve: float = 0.03,
     skew: float = 0.0,
+    lengths: tuple[float, float] = (0.01, 40.0),
 ) -> RunTable:
-    """A sweep of sizes x epochs x rates and of equal-compute budgets; basins are `curve` phi(ln rate)."""
+    """A sweep of sizes x epochs x rates and of equal-compute budgets; basins are `curve` phi(ln rate).
+
+    Runs of fewer or more epochs than `lengths` are left out.
+    """
     rng = np.random.default_rng(0)
     sizes = [(names[k] if names else f"N{k}", 1.2e5 * 2.3**k) for k in range(models)]
     cells = [(*size, length) for size in sizes for length in epochs]
     cells += [(name, M, flop / 6 / M / IMAGES) for flop in budgets for name, M in sizes]
     rows: list[dict[str, Any]] = []
-    for name, M, length in [cell for cell in cells if 0.01 < cell[2] < 40]:
+    for name, M, length in [cell for cell in cells if lengths[0] < cell[2] < lengths[1]]:
         D = round(length * IMAGES)
         for rate in rates:
             u = np.log(rate / best_rate(M, length))

@@ -1,22 +1,18 @@
-"""Tables to draw, from usual to extreme, and what is seen of the texts of a figure."""
+"""Tables to draw, from usual to extreme."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from drawings import sweep
 
-from scalelaw import compute, figures
+from scalelaw import figures
 from scalelaw.figures import numbers
 from scalelaw.runs import RunTable
 
@@ -31,30 +27,11 @@ def simulated(
     rates: tuple[float, ...] = (0.4, 0.8, 1.6, 3.2),
     iso: int = 5,
     noise: float = 0.005,
-    names: tuple[str, ...] | None = None,
+    names: tuple[str, ...] = (),
 ) -> RunTable:
-    """A sweep of epochs x sizes x rates, and of `iso` equal-compute budgets, from a known surface and best rate."""
-    rng = np.random.default_rng(0)
-    images, rows = 32768, []
-    sizes = [(names[k] if names else f"N{k}", 1.2e5 * 2.3**k) for k in range(models)]
-    budgets = np.geomspace(2e10, 2e12, iso) if iso else []
-    cells = [(*size, e) for size in sizes for e in epochs]
-    cells += [(name, M, flop / 6 / M / images) for flop in budgets for name, M in sizes]
-    for name, M, e in [cell for cell in cells if 0.2 < cell[2] < 9]:
-        D, best = round(e * images), 1.6 * (M / 1.2e5) ** -0.1 * e**-0.2
-        for rate in rates:
-            loss = 0.6 + 6.5 * (M / 1e5) ** -0.28 + 3.2 * (D / 1e4) ** -0.42
-            loss *= (1 + 0.03 * np.log(rate / best) ** 2) * np.exp(noise * rng.standard_normal())
-            flop = compute.train_flop(M, D)
-            rows.append(
-                {
-                    "run_id": f"r{len(rows)}", "variant": name, "status": "finished", "params": int(2 * M**0.9),
-                    "macs_per_image": M, "unique_images": images, "epochs": e, "images_seen": D, "batch_size": 64,
-                    "peak_lr": rate, "seed": 0, "train_flop": flop, "core_hours": compute.core_hours(flop),
-                    "core_hours_basis": "estimated", "utilisation": 0.36, "val_loss": loss,
-                }
-            )  # fmt: skip
-    return RunTable.from_frame(pd.DataFrame(rows))
+    """A sweep of epochs x sizes x rates, and of `iso` equal-compute budgets, without very short or long runs."""
+    budgets = tuple(np.geomspace(2e10, 2e12, iso)) if iso else ()
+    return sweep(models, epochs, rates, budgets, noise, names, lengths=(0.2, 9.0))
 
 
 def trend(alpha: float | None, width: float, status: str = "converged", line: Any = None) -> dict[str, Any]:
@@ -138,27 +115,3 @@ def case(which: str) -> tuple[str, dict[str, Any]]:
 
 
 BY_CASE = pytest.mark.parametrize("which", CASES)
-
-
-def texts_in_view(figure: Figure) -> dict[str, Any]:
-    """Every text that is seen, with its extent in pixels."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw(renderer)
-    hidden = set()
-    for ax in figure.findobj(matplotlib.axes._base._AxesBase):
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
-                if not low * (1 - 1e-9) <= tick.get_loc() <= high * (1 + 1e-9):
-                    hidden |= {tick.label1, tick.label2}
-    seen = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and text not in hidden]
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in seen]
-    return {f"{place}: {text}": box for place, (text, box) in enumerate(boxes) if box.width > 0}
-
-
-def assert_apart(boxes: dict[str, Any]) -> None:
-    """No text lies over another by more than half a pixel."""
-    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
-        wide = min(a.x1, b.x1) - max(a.x0, b.x0)
-        high = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert wide <= 0.5 or high <= 0.5, f"{one} lies over {other}"

@@ -14,7 +14,7 @@ from tiny_sweep import TINY, snapshot
 from scalelaw import architecture, compute
 from scalelaw.cli import main
 from scalelaw.figures import FIGURES
-from scalelaw.runs import Run
+from scalelaw.runs import Run, RunTable
 from scalelaw.runs.folder import ResultsFolder
 
 KEYS = {
@@ -149,7 +149,10 @@ def test_predict_as_json_and_its_limits(capsys, results):
 
 
 def test_figures_as_json(capsys, results):
-    answer = parsed(capsys, "figures", results, "-o", "drawn")
+    runs = RunTable.load(results)
+    later = runs.where(runs.train_flop > 0.99 * runs.train_flop.max())
+    later.write("later.parquet")
+    answer = parsed(capsys, "figures", results, "-o", "drawn", "--outcomes", "later.parquet")
     skipped = [reason.partition(":")[0] for reason in answer["skipped"]]
     assert skipped == ["equal_compute"]  # these runs have no equal compute
     names = {Path(path).name for path in answer["written"]}
@@ -157,6 +160,8 @@ def test_figures_as_json(capsys, results):
         f"{figure}.{kind}" for figure in FIGURES if figure not in skipped for kind in ("pdf", "png", "json")
     }
     assert {path.name for path in Path("drawn").iterdir()} == names
+    outcomes = json.loads(Path("drawn/prediction.json").read_text())["outcomes"]
+    assert outcomes["val_loss"] == pytest.approx(later.val_loss.tolist(), rel=1e-5)
 
 
 def test_variants_as_json_and_as_a_table(capsys):

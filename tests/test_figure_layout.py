@@ -6,7 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-from figure_cases import BY_CASE, assert_apart, case, texts_in_view
+from drawings import assert_apart, texts_in_view
+from figure_cases import BY_CASE, case
 
 from scalelaw import figures
 from scalelaw.figures import style

@@ -7,27 +7,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
-from figure_cases import BY_CASE, ROOT, assert_apart, case, simulated, texts_in_view
+from drawings import assert_apart, flat, outcomes_at, sweep, texts_in_view
+from figure_cases import BY_CASE, ROOT, case, simulated
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from scalelaw import figures
 from scalelaw.errors import UserError
-from scalelaw.figures import style
-
-
-def flat(value: Any) -> list[float]:
-    """All numbers of a JSON value."""
-    if isinstance(value, dict):
-        return [number for entry in value.values() for number in flat(entry)]
-    if isinstance(value, list):
-        return [number for entry in value for number in flat(entry)]
-    return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+from scalelaw.figures import prediction, style
 
 
 @BY_CASE
@@ -119,6 +110,17 @@ class TestWrite:
             figures.write(simulated(models=1, epochs=(1.0,), rates=(1.6,), iso=0), tmp_path / "out")
         assert [message.partition(":")[0] for message in raised.value.messages] == list(figures.FIGURES)
         assert not (tmp_path / "out").exists()
+
+    def test_outcomes_stand_in_the_predictions_figure_which_must_then_be_drawn(self, tmp_path: Path) -> None:
+        table = sweep(budgets=(2e10, 1e11))
+        later = outcomes_at(4 * float(table.train_flop.max()))
+        *_, path = figures.write(table, tmp_path / "out", ["prediction"], outcomes=later).paths
+        assert json.loads(path.read_text()) == prediction.collect(table, later)
+        with pytest.raises(UserError, match=r"prediction: .*no finished run"):
+            figures.write(table, tmp_path / "none", outcomes=later.where(np.zeros(len(later), bool)))
+        with pytest.raises(UserError, match="belong to the figure prediction, not to figure2"):
+            figures.write(table, tmp_path / "none", ["figure2"], outcomes=later)
+        assert not (tmp_path / "none").exists()
 
     def test_a_folder_that_cannot_be_written_changes_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine")

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from scalelaw.cli.tables import Column, Json, column_map, load, print_json, select
+from scalelaw.cli.tables import Column, Json, Results, column_map, load, print_json, select
 
 
 def frontier(
-    results: Positional[Path],
+    results: Results,
     basis: Literal["core_hours", "train_flop"] | None = None,
     mixed_basis: bool = False,
     unique_images: float | None = None,
@@ -22,12 +22,9 @@ def frontier(
     """Optimal model size and epochs against compute, with intervals and status, and what repeated images are worth.
 
     Args:
-        results: Results folder, Parquet or CSV file.
         basis: What compute is; core-hours where they are known.
         mixed_basis: Take core-hours that were measured in some runs and estimated in others together.
         unique_images: Your images: the budget at which one pass over them is best; the runs' own unless given.
-        column: A column by its name in the table.
-        json: Print one JSON object and nothing else.
     """
     from scalelaw import frontiers
 
@@ -43,22 +40,23 @@ def frontier(
 
 
 def figures(
-    results: Positional[Path],
+    results: Results,
     out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")] = Path("figures"),
+    outcomes: Annotated[Path | None, arg(metavar="PATH")] = None,
     column: Column = (),
     json: Json = False,
 ) -> int:
     """Draws every figure that the runs allow: PDF, PNG and every number as JSON; says which not, and why.
 
     Args:
-        results: Results folder, Parquet or CSV file.
         out: Folder for the figures.
-        column: A column by its name in the table.
-        json: Print one JSON object and nothing else.
+        outcomes: Runs trained after a prediction: its figure shows them beside it, at their median compute.
     """
     from scalelaw import figures as drawing
 
-    paths, skipped = drawing.write(load(results, column_map(column)), out)
+    names = column_map(column)
+    later = None if outcomes is None else load(outcomes, names)
+    paths, skipped = drawing.write(load(results, names), out, outcomes=later)
     if json:
         print_json({"written": [str(path) for path in paths], "skipped": list(skipped)})
         return 0

@@ -18,7 +18,8 @@ A new figure is a module with `collect(runs) -> numbers` and `draw(ax, numbers) 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,31 +98,45 @@ class Written(NamedTuple):
     skipped: list[str]
 
 
-def write(runs: RunTable, folder: str | Path, names: Sequence[str] | None = None) -> Written:
+def write(
+    runs: RunTable, folder: str | Path, names: Sequence[str] | None = None, *, outcomes: RunTable | None = None
+) -> Written:
     """Draws figures of `runs` into `folder` as <name>.pdf, <name>.png and <name>.json.
 
     Args:
         runs: all runs; each figure takes the finished ones and selects for itself.
         folder: made when it is not there.
         names: of `FIGURES`; all when None. One that is asked for by name must be drawn, others may be skipped.
+        outcomes: runs trained after a prediction, for its figure, which then must be drawn.
 
     Raises:
-        UserError: for an unknown name, a named figure that cannot be drawn, no figure at all, or a folder that cannot
-            be written.
+        UserError: for an unknown name, a named figure that cannot be drawn, no figure at all, outcomes without their
+            figure, or a folder that cannot be written.
     """
     unknown = [name for name in names or () if name not in FIGURES]
     if unknown:
         known = f"known: {', '.join(FIGURES)}"
         raise UserError(*(f"unknown figure {name!r}{nearest(name, list(FIGURES))} ({known})" for name in unknown))
-    collected, skipped = {}, []
-    for name in names or FIGURES:
+    sheets = {name: FIGURES[name] for name in names or FIGURES}
+    needed = set(names or ())
+    if outcomes is not None:
+        if "prediction" not in sheets:
+            raise UserError(f"outcomes belong to the figure prediction, not to {', '.join(sheets)}; ask for it too")
+        needed.add("prediction")
+        beside = partial(prediction.collect, outcomes=outcomes)
+        sheets["prediction"] = replace(sheets["prediction"], collect=beside)
+    collected, missing = {}, {}
+    for name, sheet in sheets.items():
         try:
-            collected[name] = FIGURES[name].collect(runs)
+            collected[name] = sheet.collect(runs)
         except UserError as error:
-            skipped += [f"{name}: {message}" for message in error.messages]
-    if skipped and (names or not collected):
+            missing[name] = [f"{name}: {message}" for message in error.messages]
+    skipped = [sentence for sentences in missing.values() for sentence in sentences]
+    if not collected:
         raise UserError(*skipped)
+    if refused := [sentence for name in missing if name in needed for sentence in missing[name]]:
+        raise UserError(*refused)
     paths = []
     for name, numbers in collected.items():
-        paths += style.save(FIGURES[name].make(numbers), folder, name, numbers)
+        paths += style.save(sheets[name].make(numbers), folder, name, numbers)
     return Written(paths, skipped)
