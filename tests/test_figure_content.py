@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figure_cases import EPOCHS, frontier_numbers, simulated
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -132,6 +133,23 @@ def test_the_frontier_draws_the_exponents_that_the_surface_has() -> None:
     assert len(drawn["size"]["points"]["bracketed"]) >= 3
     estimate = numbers.with_interval(*(drawn["size"]["surface"][what]["alpha"] for what in ("params", "interval")))
     assert rf"$M^* \propto C^{{\,a}}$, $a$ = {estimate}" in texts_of(figures.FIGURES["frontier"].make(drawn))
+
+
+def test_bracketed_minima_have_bars_mirrored_between_size_and_epochs() -> None:
+    drawn = frontier.collect(simulated())
+    size, epochs = (drawn[panel]["points"] for panel in ("size", "epochs"))
+    assert size["bracketed"].count(True) >= 3
+    for k, sure in enumerate(size["bracketed"]):
+        assert (size["low"][k] is not None) == sure
+        if sure:
+            assert size["low"][k] < size["macs_per_image"][k] < size["high"][k]
+            shrunk = size["macs_per_image"][k] / size["high"][k]
+            assert epochs["low"][k] / epochs["epochs"][k] == pytest.approx(shrunk, rel=1e-5)
+    figure = figures.FIGURES["frontier"].make(drawn)
+    bars = [path.vertices[:, 1] for c in figure.axes[0].collections if isinstance(c, LineCollection)
+            for path in c.get_paths()]  # fmt: skip
+    assert [bar[1] for bar in bars if bar[0] < bar[1]] == [end for end in size["high"] if end is not None]
+    assert "lowest loss at equal compute, bracketed, 95 % interval" in texts_of(figure)
 
 
 def test_the_trend_of_rates_is_written_with_its_intervals() -> None:

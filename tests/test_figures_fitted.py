@@ -58,6 +58,10 @@ class TestEqualCompute:
             assert [curve["loss"] for curve in mine] == pytest.approx(theirs["val_loss"].tolist(), rel=1e-5)
             for curve in mine:
                 assert min(curve["line"]["loss"]) == pytest.approx(curve["loss"], rel=2e-3)
+            for end in ("low", "high"):
+                ends = [None if np.isnan(value) else value for value in theirs[f"macs_per_image_{end}"]]
+                assert [curve[end] for curve in mine] == pytest.approx(ends, rel=1e-5)
+                assert (None in ends) == (name == "parabola")
 
     def test_intervals_widen_in_proportion_to_the_noise(self) -> None:
         widths = []

@@ -74,14 +74,12 @@ def collect(runs: RunTable) -> Numbers:
 
 
 def _points(points: pd.DataFrame, compute: str, quantity: str) -> Numbers:
-    """The equal-compute minima of one quantity, intervals None where unknown."""
-    unknown = [None] * len(points)
-    names = {end: f"{quantity}_{end}" for end in ("low", "high")}
-    ends = {end: points[name].tolist() if name in points else unknown for end, name in names.items()}
+    """The equal-compute minima of one quantity with their 95 % intervals, None where unknown."""
     return {
         compute: points[compute].tolist(),
         quantity: points[quantity].tolist(),
-        **ends,
+        "low": points[f"{quantity}_low"].tolist(),
+        "high": points[f"{quantity}_high"].tolist(),
         "bracketed": points["bracketed"].tolist(),
     }
 
@@ -114,7 +112,8 @@ def _caption(numbers: Numbers) -> str:
     bracketed = numbers["size"]["points"]["bracketed"]
     if bracketed:
         share = f"{sum(bracketed)} of {len(bracketed)}"
-        parts.append(f"{share} equal-compute minima are bracketed by a smaller and a larger model.")
+        bars = "; bars: 95 % intervals" if plain(numbers["size"]["points"]["low"]) != [None] * len(bracketed) else ""
+        parts.append(f"{share} equal-compute minima are bracketed by a smaller and a larger model{bars}.")
     parts.append("The envelope's exponents are set by the grid of sizes and epochs, and are not drawn.")
     return " ".join(parts)
 
@@ -227,7 +226,11 @@ def _signs(numbers: Numbers) -> list[Entry]:
     bracketed = numbers["size"]["points"]["bracketed"]
     signs = []
     if any(bracketed):
-        signs.append(Entry("lowest loss at equal compute, bracketed", mark("o", style.ACCENT)))
+        point = mark("o", style.ACCENT)
+        known = any(end is not None for end in numbers["size"]["points"]["low"])
+        bar = mark(style.ARROWS["bar"], style.ACCENT, markersize=9)
+        words = "lowest loss at equal compute, bracketed" + (", 95 % interval" if known else "")
+        signs.append(Entry(words, (bar, point) if known else point))
     if not all(bracketed):
         edge = "lowest loss at the edge of the sizes tried: a bound"
         signs.append(Entry(edge, mark("o", style.ACCENT, filled=False)))

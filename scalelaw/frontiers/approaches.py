@@ -18,7 +18,7 @@ from scalelaw.frontiers.columns import Basis, Columns, best_of, columns_of, one_
 from scalelaw.frontiers.comparison import Comparison
 from scalelaw.frontiers.envelope import envelope_trends, loss_trend
 from scalelaw.frontiers.equal_compute import TOLERANCE, Budget
-from scalelaw.frontiers.minima import exact_trends, minima, parabola_trends
+from scalelaw.frontiers.minima import exact_trends, minima, noise_of, parabola_trends
 from scalelaw.frontiers.one_half import SameRate, same_rate
 from scalelaw.frontiers.parabola import Bias
 from scalelaw.frontiers.points import budget_points, envelope_points, params_trend
@@ -49,7 +49,8 @@ class Frontier:
             et al.'s approach 3), equal_compute (2, with the exact shape), parabola (2, as published) and envelope (1).
         comparisons: every two approaches' optimal sizes, with intervals and z-scores.
         bias: of the parabolas, by theory and as found; None where no budget has a minimum by both shapes.
-        points: the envelope's runs and the minima of every budget.
+        points: the envelope's runs and the minima of every budget, those of equal_compute with 95 % intervals of size,
+            data and epochs.
         surface: SizeData, or the same below the loss of guessing, None when the runs do not allow one.
         envelope: the fitted power law, None when the runs do not allow one.
         notes: sentences: what was left out, what is biased, where approaches disagree.
@@ -213,7 +214,7 @@ def frontier(
     notes += [str(one) for one in compared if one.disagree or one.approaches == HONEST]
     power, loss = loss_trend(columns, best)
     points = [
-        budget_points(columns, best, "equal_compute", found.exact),
+        budget_points(columns, best, "equal_compute", found.exact, noise_of(found.exact, fitted)),
         budget_points(columns, best, "parabola", found.parabola),
         envelope_points(columns, best),
     ]

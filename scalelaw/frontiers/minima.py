@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.fitting import Fit
+from scalelaw.fitting.straightness import t_quantile
 from scalelaw.frontiers import equal_compute, parabola
 from scalelaw.frontiers.columns import Columns
 from scalelaw.frontiers.equal_compute import Budget
@@ -107,6 +108,16 @@ def noise_of(budgets: Sequence[Budget], surface: Fit | None) -> tuple[float | No
         dof = float(surface.point.dof)
         variance = float(surface.residuals @ surface.residuals) / dof
     return (float(np.sqrt(variance)) if variance is not None and variance > 0 else None), dof
+
+
+def log_size_interval(
+    budget: Budget, noise: tuple[float | None, float], level: float = 0.95
+) -> tuple[float, float] | None:
+    """Interval of ln size at a bracketed minimum, given what `noise_of` says; None where unknown."""
+    if not budget.bracketed or budget.stderr is None or noise[0] is None:
+        return None
+    half = t_quantile(level, noise[1]) * noise[0] * budget.stderr
+    return budget.log_size - half, budget.log_size + half
 
 
 def parabola_trends(columns: Columns, found: Minima) -> dict[str, Trend]:

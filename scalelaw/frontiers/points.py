@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scalelaw.frontiers.columns import Columns, params_at
 from scalelaw.frontiers.envelope import envelope_rows
 from scalelaw.frontiers.equal_compute import Budget
+from scalelaw.frontiers.minima import log_size_interval
 from scalelaw.frontiers.trend import Trend
 from scalelaw.runs import RunTable
 
@@ -52,15 +53,30 @@ def params_trend(columns: Columns, best: RunTable, size: Trend) -> Trend | None:
     )
 
 
-def budget_points(columns: Columns, best: RunTable, approach: str, budgets: Sequence[Budget]) -> pd.DataFrame:
-    """One row a budget: its minimum by one approach."""
+def budget_points(
+    columns: Columns,
+    best: RunTable,
+    approach: str,
+    budgets: Sequence[Budget],
+    noise: tuple[float | None, float] = (None, 0.0),
+) -> pd.DataFrame:
+    """One row a budget: its minimum by one approach, and where the noise is known its 95 % interval.
+
+    Along a line of equal compute the largest size goes with the fewest images, so one interval gives the others.
+    """
     compute = np.array([np.exp(np.log(columns.compute[list(b.runs)]).mean()) for b in budgets])
     size = np.exp(np.array([b.log_size for b in budgets]))
     data = np.exp(columns.log_unit) * compute / size if len(budgets) else compute
     flop = np.exp(np.array([b.log_compute for b in budgets]))
     loss = np.array([b.loss for b in budgets])
     bracketed = np.array([b.bracketed for b in budgets], dtype=bool)
-    return _points(columns, best, approach, (compute, flop, size, data, loss, bracketed))
+    points = _points(columns, best, approach, (compute, flop, size, data, loss, bracketed))
+    intervals = [log_size_interval(budget, noise) or (np.nan, np.nan) for budget in budgets]
+    low, high = np.exp(np.array(intervals, dtype=float).reshape(-1, 2).T)
+    for name in dict.fromkeys((columns.size_name, "data", "epochs")):
+        ends = (low / size, high / size) if name == columns.size_name else (size / high, size / low)
+        points[f"{name}_low"], points[f"{name}_high"] = (points[name] * end for end in ends)
+    return points
 
 
 def envelope_points(columns: Columns, best: RunTable) -> pd.DataFrame:
