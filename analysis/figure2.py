@@ -1,16 +1,5 @@
 """Figure 2: held-out loss against compute, from the recorded sweep."""
 
-import argparse
-from pathlib import Path
+from one_figure import draw
 
-from scalelaw import figures
-from scalelaw.runs import RunTable
-
-HERE = Path(__file__).resolve().parent
-
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("runs", nargs="?", type=Path, default=HERE.parent / "runs" / "recorded" / "demo")
-parser.add_argument("-o", "--out", type=Path, default=HERE / "figures")
-args = parser.parse_args()
-for path in figures.write(RunTable.load(args.runs), args.out, ["figure2"]).paths:
-    print(path)
+draw("figure2", __doc__)

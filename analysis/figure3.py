@@ -1,16 +1,5 @@
 """Figure 3: best learning rate against epochs, from the recorded sweep."""
 
-import argparse
-from pathlib import Path
+from one_figure import draw
 
-from scalelaw import figures
-from scalelaw.runs import RunTable
-
-HERE = Path(__file__).resolve().parent
-
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("runs", nargs="?", type=Path, default=HERE.parent / "runs" / "recorded" / "demo")
-parser.add_argument("-o", "--out", type=Path, default=HERE / "figures")
-args = parser.parse_args()
-for path in figures.write(RunTable.load(args.runs), args.out, ["figure3"]).paths:
-    print(path)
+draw("figure3", __doc__)

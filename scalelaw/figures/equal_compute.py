@@ -12,14 +12,13 @@ from matplotlib.markers import MarkerStyle
 
 from scalelaw.errors import UserError
 from scalelaw.figures import style
-from scalelaw.figures.legend import Entry, Group, block, mark, shared_key, shortened, stroke
-from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain, thinned
+from scalelaw.figures.legend import Entry, Group, block, mark, model_key, shared_key, stroke
+from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain
 from scalelaw.figures.panels import Layout, outer, row
-from scalelaw.fitting.straightness import t_quantile
 from scalelaw.frontiers import frontier
 from scalelaw.frontiers.columns import best_of, columns_of
 from scalelaw.frontiers.equal_compute import TOLERANCE, Budget, basin
-from scalelaw.frontiers.minima import minima, noise_of
+from scalelaw.frontiers.minima import log_size_interval, minima, noise_of
 from scalelaw.runs import RunTable
 
 Array = npt.NDArray[np.float64]
@@ -107,10 +106,8 @@ def _curve(
     above = rise(log_size[rows])
     scale = float((weight * above * (loss[rows] - budget.loss)).sum() / (weight * above * above).sum())
     line = np.linspace(log_size[rows].min(), log_size[rows].max(), LINE_POINTS)
-    low = high = None
-    if budget.stderr is not None and noise[0] is not None:
-        half = t_quantile(0.95, noise[1]) * noise[0] * budget.stderr
-        low, high = np.exp(budget.log_size - half), np.exp(budget.log_size + half)
+    ends = log_size_interval(budget, noise)
+    low, high = (None, None) if ends is None else np.exp(ends)
     return {
         "size": np.exp(budget.log_size),
         "low": low,
@@ -145,7 +142,7 @@ def layout(numbers: Numbers) -> Layout:
 
 def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     """Draws what `collect` returned, one budget a panel; all panels span the same factor of loss."""
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     panels = numbers["panels"]
     spans = [_extent(panel) for panel in panels]
     factor = max(high / low for low, high in spans)
@@ -159,7 +156,7 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
         ax.set_xlim(*style.log_limits(sizes, 0.09))
         style.plain_axis(ax.yaxis, style.plain_ticks(*style.inner(*ax.get_ylim()), most=5))
         style.plain_axis(ax.xaxis, style.plain_ticks(*ax.get_xlim(), most=4), in_words)
-        unit = "core-hours" if numbers["compute"] == "core_hours" else "FLOP"
+        unit = style.COMPUTE_UNITS[numbers["compute"]]
         title = f"{style.scientific(float(format(panel['compute'], '.2g')))} {unit}"
         ax.set_title(
             title if panel["bracketed"] else f"{title}\nnot bracketed", fontsize=style.PAPER["font.size"], pad=4
@@ -168,7 +165,8 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
             ax.set_ylabel("Held-out loss (nats)")
         if foot:
             ax.set_xlabel("Parameters" if numbers["size"] == "params" else "Multiply-adds")
-    shared_key(axes, Group("Model", _samples(numbers, shades)), Group("Curve", _signs(panels)))
+    drawn = {name for panel in panels for name in panel["runs"]["model"]}
+    shared_key(axes, model_key(shades, drawn), Group("Curve", _signs(panels)))
     return axes
 
 
@@ -206,12 +204,6 @@ def _draw_panel(ax: Axes, panel: Numbers, shades: dict[str, str]) -> None:
         arrow, best = style.SIDEWAYS[panel["bound"]], panel["best"]
         sign = MarkerStyle(arrow, fillstyle="none")
         ax.plot([best["size"]], [best["loss"]], linestyle="", marker=sign, markersize=12, color=style.INK, zorder=4)
-
-
-def _samples(numbers: Numbers, shades: dict[str, str]) -> list[Entry]:
-    drawn = {name for panel in numbers["panels"] for name in panel["runs"]["model"]}
-    names = thinned([name for name in shades if name in drawn])
-    return [Entry(shortened(name), mark("o", shades[name])) for name in names]
 
 
 def _signs(panels: Sequence[Numbers]) -> list[Entry]:

@@ -148,7 +148,7 @@ def layout(numbers: Numbers) -> Layout:
 
 def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     """Draws what `collect` returned, all panels on the same scales."""
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     panels = numbers["panels"]
     rates = sorted({rate for panel in panels for name in ("rates", "diverged") for rate in panel.get(name, ())})
     words = tags(numbers["models"])

@@ -6,7 +6,7 @@ It stands outside the axes, so that no run, line or band can lie under it, whate
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox, ScaledTranslation, blended_transform_factory
 
+from scalelaw.figures.numbers import thinned
 from scalelaw.figures.style import BAND, INK
 
 _GID = "key"
@@ -105,6 +106,12 @@ def key(ax: Axes, groups: Sequence[Group], lines: Sequence[Entry] = (), *, acros
     )
     box.set_gid(_GID)
     ax.add_artist(box)
+
+
+def model_key(shades: Mapping[str, str], drawn: Collection[str]) -> Group:
+    """A dot in its colour for each model that is drawn, in the order of `shades`; some evenly where they are many."""
+    names = thinned([name for name in shades if name in drawn])
+    return Group("Model", [Entry(shortened(name), mark("o", shades[name])) for name in names])
 
 
 def shared_key(axes: Sequence[Axes], models: Group, signs: Group) -> None:

@@ -137,7 +137,7 @@ def _caption(numbers: Numbers, best: RunTable) -> str:
 def draw(ax: Axes, numbers: Numbers) -> Axes:
     """Draws what `collect` returned; the key stands below the axes, the second compute axis above."""
     compute = numbers["compute"]
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     markers = dict(zip(numbers["epoch_budgets"], style.MARKERS, strict=False))
     everything: list[float] = []
     ax.set_xscale("log")

@@ -95,7 +95,7 @@ def _caption(numbers: Numbers) -> str:
 
 def draw(ax: Axes, numbers: Numbers) -> Axes:
     """Draws what `collect` returned; models are set side by side by a few points so that equal rates stay visible."""
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     curves = numbers["curves"]
     ax.set_xscale("log")
     ax.set_yscale("log")

@@ -15,9 +15,9 @@ from matplotlib.transforms import ScaledTranslation
 from scalelaw import compute as budgets
 from scalelaw.errors import UserError
 from scalelaw.figures import style
-from scalelaw.figures.legend import Entry, Group, banded, mark, shared_key, shortened, stroke
+from scalelaw.figures.legend import Entry, Group, banded, mark, model_key, shared_key, stroke
 from scalelaw.figures.loss_vs_compute import flop_per_core_hour
-from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_words, tags, thinned, with_known
+from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_words, tags, with_known
 from scalelaw.figures.panels import Layout
 from scalelaw.frontiers import frontier
 from scalelaw.frontiers.columns import best_of, columns_of
@@ -154,7 +154,7 @@ def _beside(numbers: Numbers) -> bool:
 
 def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     """Draws what `collect` returned, on one panel or two, as `layout` says."""
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     shades |= dict.fromkeys(numbers["other_models"], style.INK)  # the runs' models keep the colours of other figures
     _draw_front(axes[0], numbers, shades)
     if _beside(numbers):
@@ -164,9 +164,7 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
         *(numbers["outcomes"] or {"model": ()})["model"],
         numbers["prediction"]["model"],
     }
-    names = thinned([name for name in shades if name in drawn])
-    samples = [Entry(shortened(name), mark("o", shades[name])) for name in names]
-    shared_key(axes, Group("Model", samples), Group("Loss", _signs(numbers, shades)))
+    shared_key(axes, model_key(shades, drawn), Group("Loss", _signs(numbers, shades)))
     return axes
 
 

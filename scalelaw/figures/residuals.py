@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from scalelaw.errors import UserError
 from scalelaw.figures import style
-from scalelaw.figures.legend import Entry, Group, mark, shared_key, shortened
+from scalelaw.figures.legend import Entry, Group, mark, model_key, shared_key
 from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_text, tags, thinned
 from scalelaw.figures.panels import Layout
 from scalelaw.fitting.straightness import t_quantile
@@ -122,7 +122,7 @@ def layout(_: Numbers) -> Layout:
 def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     """Draws what `collect` returned: by run on the left, by size on the right, on the same scale."""
     by_run, by_size = axes
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     runs, noise = numbers["runs"], numbers["noise"]
     ends = [*runs["residual"], *(row[end] for row in numbers["sizes"] for end in ("low", "high") if row["runs"] > 2)]
     ends += [1.96 * sign * noise["value"] for sign in (-1, 1)] if noise else []
@@ -141,10 +141,8 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
             )
     by_run.set_ylabel("ln (measured / fitted loss)")
     by_size.tick_params(labelleft=False)
-    sample = [
-        Entry(shortened(name), mark("o", shades[name])) for name in thinned([r["model"] for r in numbers["sizes"]])
-    ]
-    shared_key(axes, Group("Model", sample), Group("Spread", _signs(numbers)))
+    drawn = {row["model"] for row in numbers["sizes"]}
+    shared_key(axes, model_key(shades, drawn), Group("Spread", _signs(numbers)))
     return axes
 
 

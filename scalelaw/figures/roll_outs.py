@@ -13,8 +13,8 @@ from matplotlib.transforms import ScaledTranslation
 from scalelaw.backtest import HoldOut, hold_out_largest
 from scalelaw.errors import UserError
 from scalelaw.figures import style
-from scalelaw.figures.legend import Entry, Group, mark, shared_key, shortened, stroke
-from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_text, thinned
+from scalelaw.figures.legend import Entry, Group, mark, model_key, shared_key, stroke
+from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_text
 from scalelaw.figures.panels import Layout, outer, row
 from scalelaw.frontiers.columns import best_of, columns_of
 from scalelaw.frontiers.surface import fit_surface
@@ -137,7 +137,7 @@ def layout(numbers: Numbers) -> Layout:
 
 def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     """Draws what `collect` returned, one cut-off a panel, all on one scale of loss."""
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     panels = numbers["panels"]
     low, high = style.log_limits(_ends(panels), 0.06)
     for ax, panel, (left, foot) in zip(axes, panels, outer(axes), strict=True):
@@ -159,7 +159,8 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
             ax.tick_params(labelleft=False)
         if foot:
             ax.set_xlabel("Extrapolation factor")
-    shared_key(axes, Group("Model", _samples(numbers, shades)), Group("Run", _signs(panels)))
+    drawn = {name for panel in panels for name in panel["runs"]["model"]}
+    shared_key(axes, model_key(shades, drawn), Group("Run", _signs(panels)))
     return axes
 
 
@@ -186,12 +187,6 @@ def _draw_panel(ax: Axes, runs: Numbers, shades: dict[str, str]) -> None:
         face = "white" if runs["inside"] is not None and not runs["inside"][k] else shades[name]
         ax.plot([x], [runs["ratio"][k]], linestyle="", marker="o", color=shades[name], mfc=face, markersize=3.2,
                 transform=aside, zorder=3)  # fmt: skip
-
-
-def _samples(numbers: Numbers, shades: dict[str, str]) -> list[Entry]:
-    drawn = {name for panel in numbers["panels"] for name in panel["runs"]["model"]}
-    names = thinned([name for name in shades if name in drawn])
-    return [Entry(shortened(name), mark("o", shades[name])) for name in names]
 
 
 def _signs(panels: Sequence[Numbers]) -> list[Entry]:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ WIDTH = 3.35
 """Inches: one column of a two-column paper."""
 FULL_WIDTH = 6.9
 """Inches: both columns."""
+COMPUTE_UNITS = {"core_hours": "core-hours", "train_flop": "FLOP"}
+"""A column of compute in a title or key."""
 
 PAPER: dict[str, Any] = {
     "font.family": "serif",
@@ -106,6 +108,11 @@ def colours(models: Sequence[Any]) -> list[str]:
     first = 0.0 if len(models) > 6 else 1 / 7  # few models do without the pale end
     places = np.linspace(first, 1.0, len(models)) if len(models) > 1 else [0.6]
     return [to_hex(_SIZES(place)) for place in places]
+
+
+def shades(models: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Each model's colour by its name, of models as `numbers.models` lists them."""
+    return dict(zip([row["name"] for row in models], colours(models), strict=True))
 
 
 def log_limits(values: Sequence[float], margin: float = 0.04) -> tuple[float, float]:

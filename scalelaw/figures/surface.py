@@ -13,8 +13,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from scalelaw.errors import UserError
 from scalelaw.figures import style
-from scalelaw.figures.legend import Entry, Group, banded, key, mark, shortened, stroke
-from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain, status_text, thinned, with_interval
+from scalelaw.figures.legend import Entry, banded, key, mark, model_key, stroke
+from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain, status_text, with_interval
 from scalelaw.figures.panels import Layout
 from scalelaw.frontiers import Frontier, Trend, frontier
 from scalelaw.frontiers.columns import Columns, best_of, columns_of
@@ -155,7 +155,7 @@ def layout(_: Numbers) -> Layout:
 
 def draw(ax: Axes, numbers: Numbers) -> Axes:
     """Draws what `collect` returned; the contours' losses stand at their ends, on the right and above."""
-    shades = dict(zip([row["name"] for row in numbers["models"]], style.colours(numbers["models"]), strict=True))
+    shades = style.shades(numbers["models"])
     ax.set_xscale("log")
     ax.set_yscale("log")
     left, right, bottom, top = numbers["box"]
@@ -180,8 +180,7 @@ def draw(ax: Axes, numbers: Numbers) -> Axes:
     ax.set_xlabel("Parameters" if numbers["size"] == "params" else "Multiply-adds per image")
     ax.set_ylabel("Training images" if numbers["counts_images"] else "Data")
     _losses(ax, numbers)
-    drawn = [Entry(shortened(name), mark("o", shades[name])) for name in _named(numbers)]
-    key(ax, [Group("Model", drawn)], _signs(numbers))
+    key(ax, [model_key(shades, set(runs["model"]))], _signs(numbers))
     return ax
 
 
@@ -210,11 +209,6 @@ def _mark_ends(axis: Any, ends: Sequence[tuple[float, float]], low: float, high:
     axis.set_minor_locator(NullLocator())
 
 
-def _named(numbers: Numbers) -> list[str]:
-    drawn = set(numbers["runs"]["model"])
-    return thinned([row["name"] for row in numbers["models"] if row["name"] in drawn])
-
-
 def _signs(numbers: Numbers) -> list[Entry]:
     path = numbers["path"]
     estimate = f"$a$ = {with_interval(path['exponent'], path['interval'])}{status_text(path['status'])}"
@@ -232,7 +226,6 @@ def _signs(numbers: Numbers) -> list[Entry]:
         lines.append(Entry("minima at equal compute, bracketed", mark("D", style.INK, filled=False)))
     values = [style.scientific(float(f"{line['compute']:.2g}")) for line in numbers["equal_compute"]]
     if values:
-        unit = "core-hours" if numbers["compute"] == "core_hours" else "FLOP"
-        lines.append(Entry(f"equal compute, in {unit}:", stroke(**_EQUAL)))
+        lines.append(Entry(f"equal compute, in {style.COMPUTE_UNITS[numbers['compute']]}:", stroke(**_EQUAL)))
         lines.append(Entry(", ".join(values), ()))
     return lines
