@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from scalelaw.runs import UNREPEATABLE, RunTable
+
 TINY = """
 [sweep]
 name = "tiny"
@@ -32,6 +36,19 @@ peak_lr = [0.4, 0.8]
 batch_size = 16
 seeds = [0, 1]
 """
+
+
+def repeatable(folder: Path) -> pd.DataFrame:
+    """The columns that two trainings of one configuration must share, as text so that every bit counts."""
+    frame = RunTable.load(folder).frame.drop(columns=list(UNREPEATABLE))
+    return frame.map(repr).sort_values("run_id", ignore_index=True)
+
+
+def spec(folder: Path, text: str = TINY) -> Path:
+    """A spec's file in a folder."""
+    path = folder / "spec.toml"
+    path.write_text(text)
+    return path
 
 
 def start(*args: Any, **more: Any) -> subprocess.Popen[str]:
