@@ -162,6 +162,23 @@ def test_losses_that_rise_with_size_are_planned_from_assumed_surfaces_and_said(r
     assert plan.runs
 
 
+def test_a_budget_may_be_given_in_hours_of_hardware(runs):
+    spend = sl.Budget(device_hours=1e-6, hardware="h100", utilisation=0.5)
+    found = sl.next_runs(runs, TARGET, spend)
+    assert found.spend_flop == pytest.approx(1e-6 * 3600 * 0.5 * 989.4e12)
+    assert any("of its peak, as given" in warning for warning in found.warnings)
+
+
+def test_the_toml_takes_over_what_the_runs_record(runs, plan):
+    spec = tomllib.loads(plan.toml)
+    assert spec["sweep"] == {"name": "small-next", "utilisation": 0.36}
+    assert {run.config.train.batch_size for run in expand(check_spec(spec, "next.toml"))} == set(runs.batch_size)
+    nowhere = RunTable.from_frame(runs.frame.assign(config=runs.frame["config"].str.replace('"hierarchy"', '"npz"')))
+    found = sl.next_runs(nowhere, TARGET, SPEND)
+    assert found.toml is None
+    assert "does not say where its data lie" in found.no_toml
+
+
 def test_refused_input(runs):
     for change, match in (
         ({"want": "sizes"}, "want"),
@@ -197,6 +214,7 @@ def test_the_command(runs, tmp_path, capsys):
     assert found["want"] == "loss"
     assert found["cost_flop"] <= found["spend_flop"] * (1 + 1e-9)
     assert len(expand(check_spec(tomllib.loads(spec.read_text()), "x"))) == sum(one["seeds"] for one in found["runs"])
+    assert "is there already" in run(*asked, "--toml", str(spec), code=2).err
     text = run(*asked).out
     for word in ("chosen:", "ln lowest loss", "80 % power", "noise of a run"):
         assert word in text

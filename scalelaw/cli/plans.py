@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from scalelaw.cli.tables import Column, Json, Results, TomlFile, column_map, load, print_json
+from scalelaw.cli.tables import Column, Json, Results, TomlFile, column_map, load, print_json, refuse_existing
 
 Want = Literal["size", "loss", "exponent"]
 
@@ -32,11 +32,14 @@ def plan(
         unit: Of target and spend: TPU-v4 core-hours, FLOP, or multiples of the largest finished run.
         most: At most so many runs.
         far: Allow a target more than 100 times the largest finished run.
-        toml: Write a spec of the chosen runs, for `scalelaw sweep`, to this file.
+        toml: Write a spec of the chosen runs, for `scalelaw sweep`, to this file; an existing file is kept.
     """
     from scalelaw import compute
     from scalelaw.errors import UserError
     from scalelaw.plan import next_runs
+    from scalelaw.runs import files
+
+    refuse_existing(toml)
 
     def budget(flag: str, value: float) -> compute.Budget:
         try:
@@ -50,10 +53,7 @@ def plan(
     if toml is not None and found.runs:
         if found.toml is None:
             raise UserError(f"plan --toml {toml}: {found.no_toml}")
-        try:
-            toml.write_text(found.toml, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"plan --toml {toml}: cannot be written ({error.strerror})") from error
+        files.write_text(toml, found.toml)
     if json:
         print_json(found.to_dict())
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scalelaw.cli.tables import Column, Json, Results, TomlFile, column_map, load, print_json
+from scalelaw.cli.tables import Column, Json, Results, TomlFile, column_map, load, print_json, refuse_existing
 
 if TYPE_CHECKING:
     from scalelaw.plan import Needed, Plan
@@ -69,8 +69,7 @@ def predict(
         raise UserError("predict: what a loss takes is for fresh images; leave --loss or --unique-images out")
     if inference_images is not None and unique_images is not None:
         raise UserError("predict: what use costs is for fresh images; leave --inference-images or --unique-images out")
-    if toml is not None and toml.exists():
-        raise UserError(f"--toml {toml}: is there already; name another file, or remove it")
+    refuse_existing(toml)
     on = None
     if hardware is not None:
         on = plan.Machines(hardware, 1 if devices is None else devices, price, utilisation)

@@ -78,6 +78,18 @@ def _noted(runs: RunTable) -> RunTable:
     return runs.where([True] * len(runs), note)
 
 
+def refuse_existing(toml: Path | None) -> None:
+    """Refuses a file of --toml that is there already, before anything is worked out.
+
+    Raises:
+        UserError: naming it.
+    """
+    from scalelaw.errors import UserError
+
+    if toml is not None and toml.exists():
+        raise UserError(f"--toml {toml}: is there already; name another file, or remove it")
+
+
 def print_json(answer: dict[str, Any]) -> None:
     """One object and nothing else."""
     print(json_module.dumps(answer, allow_nan=False))

@@ -35,10 +35,6 @@ class Target:
 def target_flop(best: RunTable, budget: compute.Budget) -> Target:
     """Training FLOP and core-hours of a budget, and its distance from the largest finished run.
 
-    A core-hour buys the FLOP that it bought in the runs (their geometric mean). Device-hours buy their share of the
-    hardware's peak: the share given, else the one measured on that hardware in the runs, else they become core-hours by
-    a measured ratio of the two kinds of hardware where there is one, and by their peaks where there is none.
-
     Args:
         best: finished runs with macs_per_image and images_seen.
         budget: one amount in its unit.
@@ -46,20 +42,36 @@ def target_flop(best: RunTable, budget: compute.Budget) -> Target:
     Raises:
         UserError: for core-hours where the runs know of none.
     """
-    largest = largest_flop(best)
+    flop, sentences = flop_of(best, budget)
     per_hour = flop_per_core_hour(best)
-    sentences: tuple[str, ...] = ()
+    return Target(flop, None if per_hour is None else flop / per_hour, flop / largest_flop(best), sentences)
+
+
+def flop_of(best: RunTable, budget: compute.Budget, called: str = "budget") -> tuple[float, tuple[str, ...]]:
+    """Training FLOP of a budget, and how hours or dollars became it.
+
+    A core-hour buys the FLOP that it bought in the runs (their geometric mean). Device-hours buy their share of the
+    hardware's peak: the share given, else the one measured on that hardware in the runs, else they become core-hours by
+    a measured ratio of the two kinds of hardware where there is one, and by their peaks where there is none.
+
+    Args:
+        best: finished runs with macs_per_image and images_seen.
+        budget: one amount in its unit.
+        called: what messages call it.
+
+    Raises:
+        UserError: for core-hours where the runs know of none.
+    """
     if budget.flop is not None:
-        flop = budget.flop
-    elif budget.times is not None:
-        flop = budget.times * largest
-    elif budget.core_hours is not None:
-        if per_hour is None:
-            raise UserError(f"{best.source}: has no core_hours, so the budget cannot be converted; give it in FLOP")
-        flop = budget.core_hours * per_hour
-    else:
-        flop, sentences = _of_devices(best, budget, per_hour)
-    return Target(flop, None if per_hour is None else flop / per_hour, flop / largest, sentences)
+        return budget.flop, ()
+    if budget.times is not None:
+        return budget.times * largest_flop(best), ()
+    per_hour = flop_per_core_hour(best)
+    if budget.core_hours is None:
+        return _of_devices(best, budget, per_hour)
+    if per_hour is None:
+        raise UserError(f"{best.source}: has no core_hours, so the {called} cannot be converted; give it in FLOP")
+    return budget.core_hours * per_hour, ()
 
 
 def largest_flop(best: RunTable) -> float:
@@ -78,9 +90,15 @@ def flop_per_core_hour(best: RunTable) -> float | None:
 
 
 def extrapolation(
-    factor: float, what: str, *, far: bool, holds: str = "the interval holds only if the law's form does"
+    factor: float, what: str, *, far: bool, holds: str | None = "the interval holds only if the law's form does"
 ) -> list[str]:
-    """The sentence that a distance calls for: none up to 10 times beyond the largest finished run, then with `holds`.
+    """The sentence that a distance calls for: none up to 10 times beyond the largest finished run.
+
+    Args:
+        factor: `what` over the largest finished run.
+        what: what lies so far out.
+        far: allow more than 100 times.
+        holds: what the sentence says of an interval; None where none is given.
 
     Raises:
         UserError: beyond 100 times, unless `far`.
@@ -89,7 +107,7 @@ def extrapolation(
         return []
     sentence = f"extrapolation: {what} is {factor:.3g} times the largest finished run"
     if factor <= REFUSE_BEYOND:
-        return [f"{sentence}; {holds}."]
+        return [f"{sentence}." if holds is None else f"{sentence}; {holds}."]
     if not far:
         raise UserError(f"far {sentence}, beyond {REFUSE_BEYOND:g} times; pass --far (far=True) to see it all the same")
     return [f"far {sentence}; nothing in these runs says that the laws hold so far out."]

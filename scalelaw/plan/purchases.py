@@ -6,16 +6,15 @@ import numpy as np
 
 from scalelaw import compute
 from scalelaw.errors import UserError
-from scalelaw.plan.budget import REFUSE_BEYOND, WARN_BEYOND
+from scalelaw.plan.budget import extrapolation, flop_of, flop_per_core_hour, largest_flop
 from scalelaw.plan.design import seeds
 from scalelaw.plan.design.basis import Basis, basis_of
 from scalelaw.plan.design.cells import Cells, cells
 from scalelaw.plan.design.exchange import Counts, choose
 from scalelaw.plan.design.questions import Questions
-from scalelaw.plan.design.recipe import recipes, toml_of
+from scalelaw.plan.design.recipe import next_sweep, recipes
 from scalelaw.plan.design.result import Expected, NextRuns, NextStatus, Purchase
 from scalelaw.plan.design.seeds import Seeds
-from scalelaw.plan.design.units import in_flop, per_core_hour
 from scalelaw.plan.design.worlds import WANTED, Want
 from scalelaw.plan.models import candidates
 from scalelaw.runs import RunTable
@@ -55,10 +54,10 @@ def next_runs(
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
         raise UserError(f"next_runs: most = {most!r} must be a whole number, at least 1")
     known = basis_of(runs, seed)
-    per_hour = per_core_hour(known.runs)
-    largest = 6 * float(np.exp(known.x.sum(axis=0).max()))
-    aim, budget = (in_flop(one, name, largest, per_hour, runs) for one, name in ((target, "target"), (spend, "spend")))
-    warnings = _warnings(known, aim / largest, far)
+    per_hour, largest = flop_per_core_hour(known.runs), largest_flop(known.runs)
+    (aim, about_aim), (budget, about_spend) = flop_of(known.runs, target, "target"), flop_of(known.runs, spend, "spend")
+    warnings = [*extrapolation(aim / largest, "the target", far=far, holds=None), *about_aim, *about_spend]
+    warnings += _about_surface(known)
     models, remark = candidates(known.runs)
     unique = _unique(known.runs)
     images = np.exp(known.x[1])
@@ -84,7 +83,12 @@ def next_runs(
     else:
         purchases, notes = recipes(runs, _purchases(known, grid, chosen.counts, first, per_hour, unique))
         warnings += notes
-    toml, no_toml = toml_of(runs, purchases, f"{sentence}\nAsked: {want} at {aim:.4g} FLOP, spend {budget:.4g} FLOP.")
+    toml, no_toml, asked = None, None, f"Asked: {want} at {aim:.4g} FLOP, spend {budget:.4g} FLOP."
+    try:
+        toml, notes = next_sweep(runs, purchases, unique, [sentence, asked])
+        warnings += notes
+    except UserError as error:
+        no_toml = "; ".join(error.messages)
     return NextRuns(
         want=want,
         target_flop=aim,
@@ -104,18 +108,9 @@ def next_runs(
     )
 
 
-def _warnings(known: Basis, factor: float, far: bool) -> list[str]:
-    """How far the target is, and what the surface's own fit says."""
+def _about_surface(known: Basis) -> list[str]:
+    """What the surface's own fit says, and how much of the choice rests on assumed ones."""
     found = []
-    if factor > REFUSE_BEYOND:
-        sentence = f"far extrapolation: the target is {factor:.3g} times the largest finished run"
-        if not far:
-            raise UserError(
-                f"{sentence}, beyond {REFUSE_BEYOND:g} times; pass --far (far=True) to plan for it all the same"
-            )
-        found.append(f"{sentence}; nothing in these runs says that the laws hold so far out.")
-    elif factor > WARN_BEYOND:
-        found.append(f"extrapolation: the target is {factor:.3g} times the largest finished run.")
     if known.assumed:
         found.append(
             f"the runs do not determine a surface: {known.assumed} of {len(known.worlds)} surfaces that the choice is "

@@ -1,4 +1,4 @@
-"""The plan as a sweep's TOML: one run with the settings that the runs record, at the plan's size, length and rate.
+"""A plan as a sweep's TOML: runs with the settings that earlier runs record, at the plan's sizes, lengths and rates.
 
 A run's `config` column holds all that decides its outcome, but the place of an archive, which the results folder keeps.
 """
@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,10 @@ OWN = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a sweep of the planned run needs.
+    """What a sweep of the planned runs needs.
 
     Attributes:
-        name: of the sweep.
+        name: of the runs' own sweep.
         utilisation: that the runs' core-hours assume.
         data, model, train: settings taken over from the runs.
         missing: one sentence for everything that the runs do not say; without them no TOML can be written.
@@ -59,7 +60,7 @@ def recipe_of(done: RunTable, unique: float | None, batch: float | None) -> tupl
     if not found:
         why = "record no config" if not done.has("config") else "have no config that names data, model and training"
         missing = f"{done.source}: its runs {why}; write [data], [model] and [train] of the plan's sweep by hand"
-        return Recipe(f"{name}-plan", DEFAULT_UTILISATION, {}, {}, {}, (missing,)), []
+        return Recipe(name, DEFAULT_UTILISATION, {}, {}, {}, (missing,)), []
     counts = Counter(files.canonical(settings) for _, settings in found)
     commonest = counts.most_common(1)[0][0]
     run_id, settings = next(pair for pair in found if files.canonical(pair[1]) == commonest)
@@ -74,9 +75,8 @@ def recipe_of(done: RunTable, unique: float | None, batch: float | None) -> tupl
         if "path" not in places:
             unsaid.append(f"{done.source}: does not say where its data lie; name the results folder of the sweep, or "
                            "write [data] path by hand")  # fmt: skip
-    return Recipe(
-        f"{name}-plan", _utilisation(done), settings["data"], settings["model"], settings["train"], tuple(unsaid)
-    ), caveats
+    parts = settings["data"], settings["model"], settings["train"]
+    return Recipe(name, _utilisation(done), *parts, tuple(unsaid)), caveats
 
 
 def _settings(done: RunTable, unique: float | None, batch: float | None) -> tuple[list[tuple[str, Any]], int]:
@@ -123,44 +123,63 @@ def _utilisation(done: RunTable) -> float:
     return DEFAULT_UTILISATION
 
 
-def toml_of(
-    recipe: Recipe, variant: str, images: float, peak_lr: float | None, batch: float | None, head: list[str]
-) -> str:
-    """The TOML of one run, checked as `scalelaw sweep` checks it.
+@dataclass(frozen=True)
+class Setting:
+    """What a plan sets itself: runs of one model, length and learning rate.
+
+    Attributes:
+        variant, images, peak_lr: as the file is to have them; the rate is None where the runs tell none.
+        seeds: one run for each.
+    """
+
+    variant: str
+    images: int
+    peak_lr: float | None
+    seeds: tuple[int, ...] = (0,)
+
+
+def toml_of(recipe: Recipe, ending: str, planned: Sequence[Setting], batch: float | None, head: Sequence[str]) -> str:
+    """A sweep's TOML, a `[[part]]` for each setting after the first, checked as `scalelaw sweep` checks it.
 
     Args:
         recipe: what the runs share.
-        variant, images, peak_lr, batch: the plan's.
+        ending: of the sweep's name, after that of the runs.
+        planned: the runs.
+        batch: their batch size; None when unknown.
         head: lines of comment above it.
 
     Raises:
         UserError: with one line for everything that is missing, or that a sweep refuses.
     """
     missing = list(recipe.missing)
-    if peak_lr is None:
+    if any(one.peak_lr is None for one in planned):
         missing.append("the plan has no learning rate; add runs of two rates or more to a cell")
     if missing:
         raise UserError(*(f"no TOML: {line}" for line in missing))
-    train: dict[str, Any] = {"images": int(images), "peak_lr": float(f"{peak_lr:.4g}")}
-    if batch is not None:
-        train["batch_size"] = int(batch)
+    first, *others = planned
+    batch_size = {} if batch is None else {"batch_size": int(batch)}
     sections: dict[str, dict[str, Any]] = {
-        "sweep": {"name": recipe.name, "utilisation": recipe.utilisation},
-        "data": recipe.data,
-        "model": {**recipe.model, "variants": [variant]},
-        "train": {**train, "seeds": [0], **recipe.train},
-    }
+        "[sweep]": {"name": f"{recipe.name}-{ending}", "utilisation": recipe.utilisation},
+        "[data]": recipe.data,
+        "[model]": {**recipe.model, "variants": [first.variant]},
+        "[train]": {
+            "images": first.images, "peak_lr": first.peak_lr, **batch_size, "seeds": list(first.seeds), **recipe.train,
+        },
+    }  # fmt: skip
     lines = [f"# {line}" for line in head]
     for name, values in sections.items():
-        lines += ["", f"[{name}]"] if lines else [f"[{name}]"]
-        lines += [f"{key} = {_value(value)}" for key, value in values.items()]
-    text = "\n".join(lines) + "\n"
+        lines += ["", name, *_keys(values)]
+    for one in others:
+        changed = {"images": one.images, "peak_lr": one.peak_lr, "seeds": list(one.seeds)}
+        own = {"model.variants": [one.variant], **{f"train.{key}": value for key, value in changed.items()}}
+        lines += ["", "[[part]]", *_keys(own)]
+    text = "\n".join(lines).lstrip("\n") + "\n"
     from scalelaw.sweep import check_spec, expand
 
     expand(check_spec(tomllib.loads(text), "the plan's TOML"))
     return text
 
 
-def _value(value: Any) -> str:
-    """A TOML value: JSON's strings, numbers, booleans and lists of them are TOML's too."""
-    return json.dumps(value, ensure_ascii=False)
+def _keys(values: Mapping[str, Any]) -> list[str]:
+    """Lines of a table: JSON's strings, numbers, booleans and lists of them are TOML's too."""
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]

@@ -13,7 +13,7 @@ from scalelaw.plan.inverse import Needed
 from scalelaw.plan.lifetime import Lifetime
 from scalelaw.plan.neighbours import Neighbour
 from scalelaw.plan.rates import PlannedRate
-from scalelaw.plan.recipe import Recipe, toml_of
+from scalelaw.plan.recipe import Recipe, Setting, toml_of
 from scalelaw.plan.repeats import Repeats
 
 PlanStatus = Status | Literal["far_extrapolation"]
@@ -124,14 +124,15 @@ class Plan:
         Raises:
             UserError: where the runs do not record what a sweep needs, with one line for everything that is missing.
         """
-        recipe = self.recipe or Recipe("runs-plan", 1.0, {}, {}, {}, (f"{self.source}: records no settings of a run",))
+        recipe = self.recipe or Recipe("runs", 1.0, {}, {}, {}, (f"{self.source}: records no settings of a run",))
         epochs = "" if self.epochs is None else f", {self.epochs:.4g} epochs"
         head = [
             f"What `scalelaw predict` proposes at {self.extrapolation_factor:.3g} x the largest run of {self.source}:",
             f"{self.variant}{epochs}. Expected loss {self._expected()}.",
             *(line for caveat in self.caveats for line in str(caveat).splitlines()),
         ]
-        return toml_of(recipe, self.variant, self.images, self.peak_lr, self.batch_size, head)
+        rate = None if self.peak_lr is None else float(f"{self.peak_lr:.4g}")
+        return toml_of(recipe, "plan", [Setting(self.variant, int(self.images), rate)], self.batch_size, head)
 
     def to_dict(self) -> dict[str, Any]:
         """What `scalelaw predict --json` prints."""

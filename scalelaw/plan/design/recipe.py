@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from scalelaw.errors import UserError
 from scalelaw.learning_rate import LearningRates, optimal_learning_rates
 from scalelaw.plan.design.result import Purchase
+from scalelaw.plan.rates import nearest_rate
+from scalelaw.plan.recipe import Setting, recipe_of, toml_of
 from scalelaw.runs import RunTable
-
-NOT_OF_A_SPEC = {"data": ("digest",), "train": ("images", "peak_lr", "seed")}
 
 
 def recipes(runs: RunTable, chosen: Sequence[Purchase]) -> tuple[tuple[Purchase, ...], list[str]]:
@@ -45,14 +43,7 @@ def _rate(rates: LearningRates, one: Purchase) -> float | None:
     length = one.epochs if trend.length == "epochs" else one.images
     if trend.status != "failed" and size is not None and length is not None:
         return float(f"{float(trend.predict(size, length).mid):.3g}")
-    cells = rates.cells.dropna(subset=["macs_per_image", "images_seen"])
-    if cells.empty:
-        return None
-    away = np.hypot(
-        np.log(cells["macs_per_image"].astype(float) / one.macs_per_image),
-        np.log(cells["images_seen"].astype(float) / one.images),
-    )
-    return float(cells["best_lr"].iloc[int(np.argmin(away))])
+    return nearest_rate(rates, one.macs_per_image, one.images)
 
 
 def _first_seed(runs: RunTable, one: Purchase) -> int | None:
@@ -66,52 +57,28 @@ def _first_seed(runs: RunTable, one: Purchase) -> int | None:
     return int(used.max()) + 1 if len(used) else 0
 
 
-def toml_of(runs: RunTable, chosen: Sequence[Purchase], comment: str) -> tuple[str | None, str | None]:
-    """A sweep's TOML with one grid a setting; or None and what is missing for it."""
+def next_sweep(
+    runs: RunTable, chosen: Sequence[Purchase], unique: float | None, head: Sequence[str]
+) -> tuple[str | None, list[str]]:
+    """A sweep's TOML with one grid a setting, and what must be said of it; None where nothing is chosen.
+
+    Args:
+        runs: all runs.
+        chosen: with their learning rates and first seeds.
+        unique: size of their training set; None when unknown.
+        head: lines of comment above it.
+
+    Raises:
+        UserError: with one line for everything that is missing, or that a sweep refuses.
+    """
     if not chosen:
-        return None, None
-    config = _config(runs)
-    if config is None:
-        return None, "no TOML: the runs record no config, from which data and training settings would be taken."
-    if any(one.peak_lr is None for one in chosen):
-        return None, "no TOML: a learning rate is unknown."
-    data = {key: value for key, value in config["data"].items() if key not in NOT_OF_A_SPEC["data"]}
-    kept = {key: value for key, value in config["train"].items() if key not in NOT_OF_A_SPEC["train"]}
-    name = str(runs.frame["sweep"].dropna().iloc[0]) if runs.has("sweep") else "sweep"
-    lines = [f"# {line}" for line in comment.splitlines()]
-    lines += ["[sweep]", f"name = {_value(f'{name}-next')}", "", "[data]", *_keys(data), "", "[model]"]
-    head, *parts = chosen
-    family = {"family": config["model"]["family"]} if "family" in config["model"] else {}
-    lines += [*_keys({**family, "variants": [head.variant]}), "", "[train]", *_keys({**_train(head), **kept})]
-    for one in parts:
-        changed = {"model.variants": [one.variant], **{f"train.{k}": v for k, v in _train(one).items()}}
-        lines += ["", "[[part]]", *_keys(changed)]
-    return "\n".join(lines) + "\n", None
+        return None, []
+    batch = float(runs.frame["batch_size"].mode()[0]) if runs.has("batch_size") else None
+    recipe, caveats = recipe_of(runs.finished(), unique, batch)
+    planned = [Setting(one.variant, one.images, one.peak_lr, _seeds(one)) for one in chosen]
+    return toml_of(recipe, "next", planned, batch, head), [str(caveat) for caveat in caveats]
 
 
-def _train(one: Purchase) -> dict[str, Any]:
+def _seeds(one: Purchase) -> tuple[int, ...]:
     start = one.first_seed or 0
-    return {"images": one.images, "peak_lr": one.peak_lr, "seeds": list(range(start, start + one.seeds))}
-
-
-def _config(runs: RunTable) -> dict[str, Any] | None:
-    """The settings of the dearest finished run."""
-    done = runs.finished()
-    if not (done.has("config") and done.has("variant")):
-        return None
-    frame = done.frame.dropna(subset=["config"])
-    cost = frame["macs_per_image"].astype(float) * frame["images_seen"].astype(float)
-    try:
-        found = json.loads(frame["config"].iloc[int(np.argmax(cost))])
-        return found if {"data", "model", "train"} <= set(found) and found["data"].get("source") else None
-    except (ValueError, TypeError, AttributeError, KeyError):
-        return None
-
-
-def _keys(values: dict[str, Any]) -> list[str]:
-    return [f"{key} = {_value(value)}" for key, value in values.items()]
-
-
-def _value(value: Any) -> str:
-    """A JSON text, numbers and lists of them are TOML too."""
-    return json.dumps(value)
+    return tuple(range(start, start + one.seeds))
