@@ -17,6 +17,7 @@ from scalelaw.fitting.straightness import t_quantile
 from scalelaw.laws import LAWS, Law
 from scalelaw.laws import law as law_of
 from scalelaw.newton import Space
+from scalelaw.text import columns
 
 Verdict = Literal["best", "as good", "worse"]
 
@@ -145,8 +146,7 @@ class Choice:
             origins = [f"{held.rms:.4f}" for held in one.hold_outs]
             name = one.law.word if LAWS.get(one.law.word) is one.law else one.law.equation
             rows.append([name, f"{one.rms:.4f}", f"{one.bias:+.4f}", *origins, f"{one.weight:.2f}", one.verdict])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = [*columns(rows, left=range(len(header)))]
         counts = ", ".join(str(held.n) for held in first)
         lines.append(f"rms of ln loss, runs within a factor {self.factor:g} held out by {self.cost}: {counts} runs")
         if len(self.candidates) > 1:

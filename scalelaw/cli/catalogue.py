@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from scalelaw.cli.layout import columns
 from scalelaw.cli.tables import Json, print_json
+from scalelaw.text import columns
 
 
 def variants(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from scalelaw.cli.layout import columns
 from scalelaw.cli.tables import Column, Json, Results, column_map, load, print_json
+from scalelaw.text import columns
 
 if TYPE_CHECKING:
     from scalelaw.learning_rate import EdgeFits, LearningRates, RateTrend

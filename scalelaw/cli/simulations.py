@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from scalelaw.cli.layout import columns
 from scalelaw.cli.pairs import numbers
 from scalelaw.cli.tables import Json, print_json
 from scalelaw.cli.words import LawWord, law_of
+from scalelaw.text import columns
 
 if TYPE_CHECKING:
     from scalelaw.laws import Law

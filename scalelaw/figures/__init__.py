@@ -1,16 +1,16 @@
 """The paper's figures from anybody's runs: `collect` the numbers, `draw` them, save PDF, PNG and JSON.
 
-| name                 | shows                                                                            |
-|----------------------|----------------------------------------------------------------------------------|
+| name                 | shows                                                                              |
+|----------------------|------------------------------------------------------------------------------------|
 | figure2              | held-out loss against compute, a curve a model, with the law of the front          |
 | figure3              | best learning rate against epochs, a curve a model                                 |
 | frontier             | best size and best number of epochs against compute                                |
-| equal_compute        | loss against size, a panel a budget, with the exact shape's curve and the parabola  |
-| surface              | contours of the loss surface, the runs, and the path of lowest loss                 |
-| residuals            | what the loss surface leaves, by run and by size, beside the noise of a run         |
-| roll_outs            | the dearest runs as predicted without them, at several cut-offs                     |
-| learning_rate_basins | loss against learning rate, a panel a cell, with the curve and its optimum          |
-| prediction           | the front out to a budget, the loss predicted there, and runs trained afterwards    |
+| equal_compute        | loss against size, a panel a budget, with the exact shape's curve and the parabola |
+| surface              | contours of the loss surface, the runs, and the path of lowest loss                |
+| residuals            | what the loss surface leaves, by run and by size, beside the noise of a run        |
+| roll_outs            | the dearest runs as predicted without them, at several cut-offs                    |
+| learning_rate_basins | loss against learning rate, a panel a cell, with the curve and its optimum         |
+| prediction           | the front out to a budget, the loss predicted there, and runs trained afterwards   |
 
 A new figure is a module with `collect(runs) -> numbers` and `draw(ax, numbers) -> ax`, and one more entry of `FIGURES`.
 """

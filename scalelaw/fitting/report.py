@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scalelaw.text import columns
+
 if TYPE_CHECKING:
     from scalelaw.fitting.result import Fit
 
@@ -44,9 +46,8 @@ def table(fit: Fit, level: float = 0.95) -> str:
     for name, value in fit.params.items():
         ends = "pinned" if name in fit.fix else interval(*fit.interval(name, level))
         rows.append([name, number(value), number(fit.stderr[name]), ends])
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [f"{fit.law.__name__}: {fit.law.equation}"]
-    lines += ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines += [f"  {line}" for line in columns(rows)]
     chosen = f" ({fit.points})" if fit.points else ""
     total = f"{fit.objective_value:.6g}, a sum over runs"
     lines.append(f"{fit.n} runs{chosen}; {fit.objective} in {fit.space} space: {total}")

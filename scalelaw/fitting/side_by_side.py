@@ -12,6 +12,7 @@ from scalelaw import newton
 from scalelaw.errors import UserError
 from scalelaw.fitting.report import number
 from scalelaw.fitting.units import DRAWN, budgets, labels_of, sizes
+from scalelaw.text import columns
 
 if TYPE_CHECKING:
     from scalelaw.fitting.result import Fit
@@ -71,9 +72,7 @@ class Spreads:
         names = list(next(iter(self.rows.values())))
         cells = [["standard error", *names]]
         cells += [[word, *(number(row[name]) for name in names)] for word, row in self.rows.items()]
-        widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
-        lines = [row[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))
-                 for row in cells]  # fmt: skip
+        lines = [*columns(cells, left=(0,))]
         lines.append(f"{self.replicates} replicates each; the fit itself goes by {self.chosen}")
         return "\n".join(lines)
 

@@ -27,6 +27,7 @@ from scalelaw.frontiers.single_pass import OnePass, one_pass
 from scalelaw.frontiers.trend import Trend, nothing
 from scalelaw.laws import ChanceSizeData
 from scalelaw.runs import RunTable
+from scalelaw.text import columns
 
 Array = NDArray[np.float64]
 ENOUGH_BUDGETS = 4
@@ -150,8 +151,7 @@ class Frontier:
             power = f"C^{trend.slope:.3f}" if np.isfinite(trend.slope) else "-"
             rows.append((trend.quantity, power, _ends(trend), trend.status, approach))
         rows.append(("loss", f"C^-{self.loss.params['alpha']:.3f}", _ends(self.loss), self.loss.status, "envelope"))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = [*columns(rows, left=range(len(rows[0])))]
         lines.append(f"headline: {self.headline}; C in {self.size.compute}")
         if self.curvature is not None:
             lines.append(str(self.curvature))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from scalelaw.text import columns
 
 if TYPE_CHECKING:
     from scalelaw.plan.design.result import NextRuns
@@ -32,14 +33,14 @@ def table(plan: NextRuns) -> str:
             costs = cost(run.flop), cost(run.seeds * run.flop)
             note = "further seeds" if run.replicates else ""
             rows.append((run.variant, f"{run.images:,}", epochs, rate, str(run.seeds), *costs, note))
-        lines += [*_columns(rows), f"all together {cost(plan.cost_flop)}{unit}"]
+        lines += [*columns(rows, left=(0,)), f"all together {cost(plan.cost_flop)}{unit}"]
     lines.append("")
     rows = [("", "estimate", "stderr now", "then", "of it chance", "smallest effect now", "then")]
     for name, one in plan.expected.items():
         numbers = (one.estimate, one.before, one.after, one.chance_after, one.smallest_before, one.smallest_after)
         rows.append((NAMES[name], *("unknown" if value is None else f"{value:.3g}" for value in numbers)))
     lines += [
-        *_columns(rows),
+        *columns(rows, left=(0,)),
         "stderr: what noise, effects of size and an error of the form may do, as expected before the runs. Smallest",
         "effect: a difference from a known value that is seen with 80 % power (5 %, two-sided); 1.41 times as much",
         "between two such sweeps.",
@@ -49,14 +50,3 @@ def table(plan: NextRuns) -> str:
     lines.append(f"noise of a run: {known}; effects that runs of one size share: {shared}")
     lines += [f"warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            f"{cell:<{width}}" if k == 0 else f"{cell:>{width}}"
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
