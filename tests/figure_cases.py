@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from drawings import sweep
+from drawings import sweep, texts_in_view
+from matplotlib.figure import Figure
 
 from scalelaw import figures
 from scalelaw.figures import numbers
@@ -112,6 +113,14 @@ def case(which: str) -> tuple[str, dict[str, Any]]:
     name, _, what = which.partition(" ")
     numbers_of = FRONTIERS.get(what, lambda: figures.FIGURES[name].collect(TABLES[what]()))
     return name, numbers_of()
+
+
+@functools.cache
+def laid_out(which: str) -> tuple[Figure, dict[str, Any]]:
+    """The figure of one of `CASES` as it stands on its page, and the texts that are seen: to look at, not to change."""
+    name, drawn = case(which)
+    figure = figures.FIGURES[name].make(drawn)
+    return figure, texts_in_view(figure)
 
 
 BY_CASE = pytest.mark.parametrize("which", CASES)

@@ -6,18 +6,15 @@ import itertools
 
 import numpy as np
 import pytest
-from drawings import assert_apart, texts_in_view
-from figure_cases import BY_CASE, case
+from drawings import assert_apart
+from figure_cases import BY_CASE, laid_out
 
-from scalelaw import figures
 from scalelaw.figures import style
 
 
 @BY_CASE
 def test_no_text_lies_over_another_or_leaves_the_page(which: str) -> None:
-    name, drawn = case(which)
-    figure = figures.FIGURES[name].make(drawn)
-    boxes = texts_in_view(figure)
+    figure, boxes = laid_out(which)
     assert len(boxes) >= 8
     page = figure.bbox
     for text, box in boxes.items():
@@ -30,9 +27,7 @@ def test_no_text_lies_over_another_or_leaves_the_page(which: str) -> None:
 
 @BY_CASE
 def test_no_line_or_marker_runs_through_a_text(which: str) -> None:
-    name, drawn = case(which)
-    figure = figures.FIGURES[name].make(drawn)
-    boxes = texts_in_view(figure)
+    figure, boxes = laid_out(which)
     for ax in figure.axes:
         for line in ax.lines:
             at = line.get_transform().transform(np.column_stack([line.get_xdata(), line.get_ydata()]).astype(float))
@@ -45,9 +40,7 @@ def test_no_line_or_marker_runs_through_a_text(which: str) -> None:
 
 @BY_CASE
 def test_the_axes_keep_most_of_the_page(which: str) -> None:
-    name, drawn = case(which)
-    figure = figures.FIGURES[name].make(drawn)
-    texts_in_view(figure)
+    figure, _ = laid_out(which)
     assert figure.get_figwidth() == pytest.approx(3.35)
     for ax in figure.axes:
         assert ax.get_position().width > 0.66

@@ -59,9 +59,9 @@ class TestEqualCompute:
             for curve in mine:
                 assert min(curve["line"]["loss"]) == pytest.approx(curve["loss"], rel=2e-3)
             for end in ("low", "high"):
-                ends = [None if np.isnan(value) else value for value in theirs[f"macs_per_image_{end}"]]
-                assert [curve[end] for curve in mine] == pytest.approx(ends, rel=1e-5)
-                assert (None in ends) == (name == "parabola")
+                ends = np.array([curve[end] for curve in mine], dtype=float)
+                assert ends == pytest.approx(theirs[f"macs_per_image_{end}"].to_numpy(), rel=1e-5, nan_ok=True)
+                assert np.isnan(ends).all() == (name == "parabola")
 
     def test_intervals_widen_in_proportion_to_the_noise(self) -> None:
         widths = []
