@@ -123,7 +123,7 @@ def minimum(log_compute: Array, log_size: Array, loss: Array, rows: Rows, shape:
     s, y = log_size[rows], loss[rows]
     low, high = float(s.min()), float(s.max())
     at, squares = _descend(s, y, shape, low, high)
-    level, scale = _linear(s - at, y, shape)[:2]
+    level, scale = (float(found[0]) for found in _linear((s - at)[None], y, shape)[:2])
     if not (low < at < high) or scale <= 0:
         return edge
     h, slope = basin(s - at, shape)
@@ -132,7 +132,7 @@ def minimum(log_compute: Array, log_size: Array, loss: Array, rows: Rows, shape:
     if np.linalg.cond(information) > 1e14:
         return edge
     stderr = float(np.sqrt(np.linalg.inv(information)[2, 2]))
-    return replace(edge, log_size=at, stderr=stderr, loss=float(level), bracketed=True, squares=squares)
+    return replace(edge, log_size=at, stderr=stderr, loss=level, bracketed=True, squares=squares)
 
 
 def basin(u: Array, shape: tuple[float, float]) -> tuple[Array, Array]:
@@ -142,12 +142,17 @@ def basin(u: Array, shape: tuple[float, float]) -> tuple[Array, Array]:
     return (beta * down + alpha * up) / (alpha + beta), alpha * beta * (up - down) / (alpha + beta)
 
 
-def _linear(u: Array, y: Array, shape: tuple[float, float]) -> tuple[float, float, float]:
-    """L0, K and the sum of squared relative residuals of the best L0 + K (h - 1)."""
-    design = np.stack([np.ones_like(y), basin(u, shape)[0] - 1], axis=1) / y[:, None]
-    (level, scale), *_ = np.linalg.lstsq(design, np.ones_like(y), rcond=None)
-    residual = design @ np.array([level, scale]) - 1
-    return float(level), float(scale), float(residual @ residual)
+def _linear(u: Array, y: Array, shape: tuple[float, float]) -> tuple[Array, Array, Array]:
+    """L0, K and the sum of squared relative residuals of the best L0 + K (h - 1), for every row of u (places, runs)."""
+    flat = 1 / y
+    bend = (basin(u, shape)[0] - 1) * flat
+    along = bend @ flat / (flat @ flat)
+    across = bend - along[:, None] * flat  # what the level cannot follow, so that the two are found one by one
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = across.sum(axis=1) / (across * across).sum(axis=1)
+    level = flat.sum() / (flat @ flat) - scale * along
+    residual = level[:, None] * flat + scale[:, None] * bend - 1
+    return level, scale, (residual * residual).sum(axis=1)
 
 
 def _descend(s: Array, y: Array, shape: tuple[float, float], low: float, high: float) -> tuple[float, float]:
@@ -155,10 +160,8 @@ def _descend(s: Array, y: Array, shape: tuple[float, float], low: float, high: f
     best, squares = low, np.inf
     for _ in range(6):
         grid = np.linspace(low, high, 41)
-        values = []
-        for place in grid:
-            _, scale, total = _linear(s - place, y, shape)
-            values.append(total if scale > 0 else np.inf)
+        _, scale, total = _linear(s - grid[:, None], y, shape)
+        values = np.where(scale > 0, total, np.inf)
         at = int(np.argmin(values))
         best, squares = float(grid[at]), float(values[at])
         low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, 40)])
