@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ Array = NDArray[np.float64]
 _STEPS = 200
 _PRIOR = 1e-3
 """Weight of (ln scatter - its start)^2: keeps ln scatter finite where the scatter is 0."""
+_HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Observed:
     def take(self, rows: NDArray[np.bool_]) -> Observed:
         """The cells where `rows` is true."""
         return Observed(self.y[rows], self.own[rows], self.low[rows], self.high[rows], self.exact[rows])
+
+    @cached_property
+    def limited(self) -> NDArray[np.int64]:
+        """Numbers of the cells that are not exact."""
+        return np.flatnonzero(~self.exact)
 
     @property
     def bracketed(self) -> NDArray[np.bool_]:
@@ -89,8 +97,9 @@ def scatter_about(mean: Array, data: Observed) -> Line:
     spread = float(np.log(max(float(apart.std()), 0.05)))
 
     def of_scatter(z: Array) -> tuple[float, Array, Array]:
-        value, gradient, H = _likelihood(mean[:, None], data, np.array([1.0, z[0]]), spread)
-        return value, gradient[1:], H[1:, 1:]
+        s2 = float(np.exp(2 * z[0]))
+        value, gradient, curvature = _Cells.of(data, mean, s2, slopes=False).in_scatter(s2, float(z[0]) - spread)
+        return value, np.array([gradient]), np.array([[curvature]])
 
     z, _, value = _newton(of_scatter, np.array([spread]))
     return Line(np.zeros(0), None, float(np.exp(z[0])), value)
@@ -99,35 +108,64 @@ def scatter_about(mean: Array, data: Observed) -> Line:
 def _likelihood(X: Array, data: Observed, z: Array, spread: float) -> tuple[float, Array, Array]:
     """Minus ln likelihood at z = (beta, ln scatter), its gradient and Hessian."""
     k = X.shape[1]
-    s2 = np.exp(2 * z[k])
-    v, m = data.own**2 + s2, X @ z[:k]
-    sd = np.sqrt(v)
-    r = data.y - m
-    f = 0.5 * r * r / v + 0.5 * np.log(v)
-    fm, fmm = -r / v, 1 / v
-    fv, fvv, fmv = 0.5 * (1 - r * r / v) / v, (r * r / v - 0.5) / v**2, r / v**2
-    if not data.exact.all():
-        c = ~data.exact
-        V, S = v[c], sd[c]
-        a, b = (data.low[c] - m[c]) / S, (data.high[c] - m[c]) / S
-        logp = _log_mass(a, b)
-        ha, hb = _ratio(a, logp), _ratio(b, logp)  # normal density over mass
-        a, b = np.where(np.isfinite(a), a, 0), np.where(np.isfinite(b), b, 0)
-        f[c] = -logp
-        fa, fb = ha, -hb
-        faa, fbb, fab = -a * ha + ha * ha, b * hb + hb * hb, -ha * hb
-        fm[c], fmm[c] = -(fa + fb) / S, (faa + 2 * fab + fbb) / V
-        # d a / d v = -a / 2v, d2 a / dv2 = 3 a / 4v^2, d2 a / dm dv = 1 / (2 v sd)
-        fv[c] = -(fa * a + fb * b) / (2 * V)
-        fvv[c] = (faa * a * a + 2 * fab * a * b + fbb * b * b + 3 * (fa * a + fb * b)) / (4 * V * V)
-        fmv[c] = (faa * a + fab * (a + b) + fbb * b + fa + fb) / (2 * V * S)
-    away = z[k] - spread
-    gradient = np.append(X.T @ fm, (fv * 2 * s2).sum() + 2 * _PRIOR * away)
+    s2 = float(np.exp(2 * z[k]))
+    cells = _Cells.of(data, X @ z[:k], s2, slopes=True)
+    assert cells.in_mean is not None
+    fm, fmm, fmv = cells.in_mean
+    value, slope, curvature = cells.in_scatter(s2, float(z[k]) - spread)
     H = np.empty((k + 1, k + 1))
     H[:k, :k] = X.T @ (fmm[:, None] * X)
     H[:k, k] = H[k, :k] = X.T @ (fmv * 2 * s2)
-    H[k, k] = (fvv * 4 * s2 * s2 + fv * 4 * s2).sum() + 2 * _PRIOR
-    return float(f.sum()) + _PRIOR * float(away) ** 2, gradient, H
+    H[k, k] = curvature
+    return value, np.append(X.T @ fm, slope), H
+
+
+class _Cells(NamedTuple):
+    """Minus ln likelihood of every cell and its derivatives, each (cells,).
+
+    Attributes:
+        f: minus ln likelihood.
+        fv, fvv: its derivatives in the variance v.
+        in_mean: fm, fmm and fmv, those in the mean m too; None where they were not asked for.
+    """
+
+    f: Array
+    fv: Array
+    fvv: Array
+    in_mean: tuple[Array, Array, Array] | None
+
+    @staticmethod
+    def of(data: Observed, m: Array, s2: float, *, slopes: bool) -> _Cells:
+        """At means m (cells,) and a common squared scatter s2, with derivatives in the mean where `slopes`."""
+        v = data.own**2 + s2
+        r = data.y - m
+        f = 0.5 * r * r / v + 0.5 * np.log(v)
+        fv, fvv = 0.5 * (1 - r * r / v) / v, (r * r / v - 0.5) / v**2
+        in_mean = (-r / v, 1 / v, r / v**2) if slopes else None
+        if len(c := data.limited):
+            V, mean = v[c], m[c]
+            S = np.sqrt(V)
+            a, b = (data.low[c] - mean) / S, (data.high[c] - mean) / S
+            logp = _log_mass(a, b)
+            ha, hb = _ratio(a, logp), _ratio(b, logp)  # normal density over mass
+            a, b = np.where(np.isfinite(a), a, 0), np.where(np.isfinite(b), b, 0)
+            f[c] = -logp
+            fa, fb = ha, -hb
+            faa, fbb, fab = -a * ha + ha * ha, b * hb + hb * hb, -ha * hb
+            # d a / d v = -a / 2v, d2 a / dv2 = 3 a / 4v^2, d2 a / dm dv = 1 / (2 v sd)
+            fv[c] = -(fa * a + fb * b) / (2 * V)
+            fvv[c] = (faa * a * a + 2 * fab * a * b + fbb * b * b + 3 * (fa * a + fb * b)) / (4 * V * V)
+            if in_mean is not None:
+                fm, fmm, fmv = in_mean
+                fm[c], fmm[c] = -(fa + fb) / S, (faa + 2 * fab + fbb) / V
+                fmv[c] = (faa * a + fab * (a + b) + fbb * b + fa + fb) / (2 * V * S)
+        return _Cells(f, fv, fvv, in_mean)
+
+    def in_scatter(self, s2: float, away: float) -> tuple[float, float, float]:
+        """The sum with the prior, and its first two derivatives in ln scatter, `away` from where the prior has it."""
+        slope = (self.fv * 2 * s2).sum() + 2 * _PRIOR * away
+        curvature = (self.fvv * 4 * s2 * s2 + self.fv * 4 * s2).sum() + 2 * _PRIOR
+        return float(self.f.sum()) + _PRIOR * float(away) ** 2, float(slope), float(curvature)
 
 
 def _log_mass(a: Array, b: Array) -> Array:
@@ -139,16 +177,14 @@ def _log_mass(a: Array, b: Array) -> Array:
 
 def _ratio(x: Array, logp: Array) -> Array:
     """Normal density at x over a mass; 0 at an open end."""
-    return np.asarray(np.exp(-0.5 * np.where(np.isfinite(x), x, np.inf) ** 2 - 0.5 * np.log(2 * np.pi) - logp))
+    return np.asarray(np.exp(-0.5 * x**2 - _HALF_LOG_TAU - logp))
 
 
 def _newton(f: Callable[[Array], tuple[float, Array, Array]], z: Array) -> tuple[Array, Array, float]:
     """Damped Newton descent until steps vanish: the last point, Hessian and value."""
     value, gradient, H = f(z)
     for _ in range(_STEPS):
-        values, vectors = np.linalg.eigh(H)
-        curvature = np.maximum(np.abs(values), 1e-10 * np.abs(values).max())
-        step = -vectors @ ((vectors.T @ gradient) / curvature)
+        step = _step(gradient, H)
         step *= min(1.0, 1.0 / max(abs(step[-1]), 1e-300))  # at most a factor of e in scatter
         if np.abs(step).max() < 1e-14:
             break
@@ -167,3 +203,12 @@ def _newton(f: Callable[[Array], tuple[float, Array, Array]], z: Array) -> tuple
         if np.abs(length * step).max() < 1e-13:
             break
     return z, H, value
+
+
+def _step(gradient: Array, H: Array) -> Array:
+    """Newton's step with every curvature taken as upward."""
+    if len(H) == 1:
+        return np.asarray(-gradient / np.abs(H[0]))
+    values, vectors = np.linalg.eigh(H)
+    curvature = np.maximum(np.abs(values), 1e-10 * np.abs(values).max())
+    return np.asarray(-vectors @ ((vectors.T @ gradient) / curvature))
