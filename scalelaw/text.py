@@ -1,8 +1,11 @@
-"""Rows under one another, for people who read and programs that cut columns alike."""
+"""Tables and blocks of plain text, for people who read and programs that cut columns alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+BLOCK = 13
+"""Width of the names in a block."""
 
 
 def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> Iterator[str]:
@@ -14,3 +17,8 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> Iterator
             for k, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+
+
+def block(rows: Iterable[tuple[str, str]]) -> str:
+    """A line for each (name, value): names end under one another, whatever block they stand in."""
+    return "\n".join(f"{name:>{BLOCK}}  {value}" for name, value in rows)

@@ -25,6 +25,7 @@ from scalelaw.plan.fronts import (
 )
 from scalelaw.plan.inverse import Ends, ends
 from scalelaw.runs import RunTable
+from scalelaw.text import block
 
 Array = NDArray[np.float64]
 
@@ -117,10 +118,9 @@ class Comparison:
             "front": "each one's surface, models of any size" if self.front == "surface" else f"{self.front} law",
             "status": self.status,
         }
-        lines = [f"{name:>13}  {value}" for name, value in rows.items()]
-        lines.append(f"{'compute of B':>13}  how many times as much A needs")
-        lines += [f"{point.compute:>13.3g}  {_cell(point)}" for point in self.curve]
-        return "\n".join([*lines, *(f"      warning  {warning}" for warning in self.warnings)])
+        curve = [("compute of B", "how many times as much A needs")]
+        curve += [(f"{point.compute:.3g}", _cell(point)) for point in self.curve]
+        return block([*rows.items(), *curve, *(("warning", warning) for warning in self.warnings)])
 
 
 def compare(

@@ -11,6 +11,7 @@ from scalelaw.architecture import Memory
 from scalelaw.errors import UserError
 from scalelaw.plan.budget import PUBLISHED, Utilisation
 from scalelaw.plan.models import Candidate, Setting
+from scalelaw.text import block
 
 SMALLEST_PUBLISHED_MACS = 6.96e9
 """Multiply-adds an image of NFNet-F0 at 192 pixels, the smallest model of the published step times."""
@@ -110,8 +111,7 @@ class Cost:
             "dollars": "no price given" if self.dollars is None else self.dollars.show(lambda x: f"{x:,.4g}"),
             "memory": self._memory(),
         }
-        lines = [f"{name:>13}  {value}" for name, value in rows.items()]
-        return "\n".join([*lines, *(f"         note  {note}" for note in self.notes)])
+        return block([*rows.items(), *(("note", note) for note in self.notes)])
 
     def _memory(self) -> str:
         if self.memory is None or self.memory_rematerialised is None:

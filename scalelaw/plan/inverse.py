@@ -15,6 +15,7 @@ from scalelaw.fitting import Bootstrap, Fit
 from scalelaw.plan.budget import REFUSE_BEYOND, extrapolation
 from scalelaw.plan.models import Candidate
 from scalelaw.plan.surfaces import Surfaces, compute_of, macs_of
+from scalelaw.text import block
 
 Array = NDArray[np.float64]
 
@@ -92,8 +93,7 @@ class Needed:
             rows["model"] = f"{self.variant}{params}{agreed}"
             rows["images"] = f"{self.images:,.0f} ({ends(self.images_interval)})"
         rows["status"] = self.status
-        lines = [f"{name:>13}  {value}" for name, value in rows.items()]
-        return "\n".join([*lines, *(f"      warning  {warning}" for warning in self.warnings)])
+        return block([*rows.items(), *(("warning", warning) for warning in self.warnings)])
 
 
 def compute_for(

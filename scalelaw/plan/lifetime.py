@@ -21,6 +21,7 @@ from scalelaw.fitting import Bootstrap, Fit
 from scalelaw.plan.inverse import REPLICATES, Ends, ends
 from scalelaw.plan.models import Candidate
 from scalelaw.plan.surfaces import Surfaces, macs_of
+from scalelaw.text import block
 
 Array = NDArray[np.float64]
 
@@ -93,8 +94,7 @@ class Lifetime:
             "saves": f"{self.saved_share:.1%} of the total of {self.training_best}, the best for training alone; "
             f"training costs {self.budget_ratio:.3g} x the budget",
         }
-        lines = [f"{name:>13}  {value}" for name, value in rows.items()]
-        return "\n".join([*lines, *(f"      warning  {warning}" for warning in self.warnings)])
+        return block([*rows.items(), *(("warning", warning) for warning in self.warnings)])
 
 
 def lifetime(

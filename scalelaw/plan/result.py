@@ -15,6 +15,7 @@ from scalelaw.plan.neighbours import Neighbour
 from scalelaw.plan.rates import PlannedRate
 from scalelaw.plan.recipe import Recipe, Setting, toml_of
 from scalelaw.plan.repeats import Repeats
+from scalelaw.text import BLOCK
 
 PlanStatus = Status | Literal["far_extrapolation"]
 CONTRACT = (
@@ -22,8 +23,6 @@ CONTRACT = (
     "extrapolation_factor", "status",
 )  # fmt: skip
 """What `scalelaw predict --json` always has, first."""
-_BLOCK = 13
-"""Width of the names in a block of `Cost`, `Lifetime` and `Needed`."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ class Plan:
         """A part's own lines in line with the plan's, without the warnings that the plan has among its caveats."""
         if not isinstance(part, Cost):
             part = replace(part, warnings=tuple(said for said in part.warnings if said not in self.warnings))
-        return [" " * (width - _BLOCK) + line for line in str(part).splitlines()]
+        return [" " * (width - BLOCK) + line for line in str(part).splitlines()]
 
 
 def unreachable(needed: Needed) -> dict[str, Any]:
