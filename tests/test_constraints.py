@@ -5,7 +5,7 @@ import pytest
 
 from scalelaw.errors import UserError
 from scalelaw.fitting import AbsoluteDeviation, Huber, LeastSquares, fit
-from scalelaw.laws import M4, OffsetPowerLaw, PowerLaw, SizeData
+from scalelaw.laws import M4, DataRepetition, OffsetPowerLaw, PowerLaw, SizeData
 
 TRUTH = SizeData(E=0.8, A=60.0, B=120.0, alpha=0.35, beta=0.4)
 
@@ -140,3 +140,16 @@ def test_fewer_runs_do_when_parameters_are_pinned():
 def test_constraints_that_make_no_sense_are_refused(held, words):
     with pytest.raises(UserError, match=words):
         fit(SizeData, **held, **runs())
+
+
+def test_a_pin_holds_in_intervals_and_replicates_where_the_parameter_may_vanish():
+    """R_N at 5 is 5 everywhere, not the 0 at which the search would count it as gone; so is a bound that is reached."""
+    law = DataRepetition(E=0.5, A=40.0, B=50.0, alpha=0.35, beta=0.4, R_D=6.0, R_N=5.0)
+    N, D, U = (x.ravel() for x in np.meshgrid(np.geomspace(2e4, 4e6, 5), 3e3 * 2.0 ** np.arange(7), [3e3, 1.2e4]))
+    L = law.predict(N=N, D=D, U=U) * np.exp(0.01 * np.random.default_rng(0).standard_normal(len(N)))
+    at = {"N": 4e6, "D": 9.6e4, "U": 3e3}
+    for held in ({"fix": {"R_N": 5.0}}, {"bounds": {"R_N": (8.0, None)}}):
+        found = fit(DataRepetition, N=N, D=D, U=U, L=L, **held)
+        low, high = found.interval("log_gain", **at)
+        assert low < found.estimate("log_gain", **at) < high < 2 * low
+        assert found.bootstrap(20, starts=1).values("R_N").min() > 4.999

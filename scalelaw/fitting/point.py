@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw import newton
-from scalelaw.laws import Law, Smooth, SumOfPowers
+from scalelaw.laws import Law, SumOfPowers
 
 Array = NDArray[np.float64]
 Layout = tuple[tuple[int, str, tuple[str, ...]], ...]
@@ -154,8 +154,8 @@ class Point:
         for k, (at, _, exponents) in enumerate(layout(self.law)):
             found[~alive[:, k], at] = -np.inf
             found[~alive[:, k], at + 1 : at + 1 + len(exponents)] = np.nan
-        if issubclass(self.law, Smooth):
+        if isinstance(self.problem, newton.SmoothProblem):
             for j, name in enumerate(self.law.names()):
-                if name in self.law.vanishing:
+                if name in self.problem.zeros:
                     found[theta[:, j].real <= self.problem.lower[j], j] = -np.inf
         return np.asarray(found[:, solver_order(self.law)])

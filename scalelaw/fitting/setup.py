@@ -80,8 +80,9 @@ def _smooth(
         elif name in held.bounds:
             low[j], high[j] = max(low[j], held.lower[j] - shift[j]), min(high[j], held.upper[j] - shift[j])
     eased = not law.eased & {*held.fix, *held.bounds}
+    zeros = law.vanishing - ({*held.fix, *held.bounds} - held.zero)
     return newton.SmoothProblem.of(
-        law, logs, log_loss, goal, space, log_units=units, lower=low, upper=high, eased=eased
+        law, logs, log_loss, goal, space, log_units=units, lower=low, upper=high, eased=eased, zeros=zeros
     )
 
 

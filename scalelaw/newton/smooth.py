@@ -24,11 +24,13 @@ class SmoothProblem(Problem):
         law: the class; theta are its working coordinates.
         log_units: letter -> ln of what its variable, or the loss L, was divided by.
         eased: whether theta here are the law's search coordinates; not where one of them is pinned or bounded.
+        zeros: names of parameters that count as 0 at the lower end of the box, which is not where they are held.
     """
 
     law: type[Smooth]
     log_units: Mapping[str, float]
     eased: bool
+    zeros: frozenset[str]
 
     @classmethod
     def of(
@@ -43,6 +45,7 @@ class SmoothProblem(Problem):
         lower: Array,
         upper: Array,
         eased: bool = False,
+        zeros: frozenset[str] = frozenset(),
     ) -> SmoothProblem:
         """Takes natural `logs` (variables, runs), `log_loss` (runs,) and the units to divide by."""
         shift = np.array([log_units[letter] for letter in law.variables])
@@ -58,6 +61,7 @@ class SmoothProblem(Problem):
             law=law,
             log_units=log_units,
             eased=eased,
+            zeros=zeros,
         )
 
     @property
