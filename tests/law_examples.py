@@ -32,6 +32,13 @@ TRUTHS = {
     "size-data-chance": {"E": 1.8, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.37, "L0": 6.0, "p": 4.0},
     "repetition": {"E": 1.8, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.37, "R_D": 15.0, "R_N": 5.3},
     "overfit": dict(E=1.8, A=521.0, B=1488.0, alpha=0.35, beta=0.37, P=0.004, delta=1.2, kappa=0.4),  # noqa: C408
+    "repetition-chance": {
+        "E": 1.8, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.37, "R_D": 15.0, "R_N": 5.3, "L0": 6.0, "p": 4.0
+    },
+    "overfit-chance": {
+        "E": 1.8, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.37, "P": 0.004, "delta": 1.2, "kappa": 0.4,
+        "L0": 6.0, "p": 4.0,
+    },
     "kaplan": {"Nc": 6.4e13, "Dc": 1.8e13, "aN": 0.076, "aD": 0.103},
 }
 GENERAL = sum_of_powers("L = E + A N^-alpha + F N^-p D^-q")

@@ -16,6 +16,7 @@ from scalelaw.laws.base import Array, Law
 from scalelaw.laws.broken import BrokenPowerLaw, broken
 from scalelaw.laws.chance import ChanceSizeData
 from scalelaw.laws.general import sum_of_powers
+from scalelaw.laws.guessing import ChanceOverfit, ChanceRepetition
 from scalelaw.laws.kaplan import KaplanJoint
 from scalelaw.laws.m4 import M4
 from scalelaw.laws.overfit import Overfit
@@ -31,6 +32,8 @@ __all__ = [
     "M4",
     "Array",
     "BrokenPowerLaw",
+    "ChanceOverfit",
+    "ChanceRepetition",
     "ChanceSizeData",
     "DataRepetition",
     "KaplanJoint",
@@ -63,7 +66,9 @@ LAWS: dict[str, type[Law]] = {
         SizeData,
         ChanceSizeData,
         DataRepetition,
+        ChanceRepetition,
         Overfit,
+        ChanceOverfit,
         KaplanJoint,
     )
 }
