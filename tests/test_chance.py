@@ -9,8 +9,8 @@ from scipy import stats
 
 import scalelaw as sl
 from scalelaw.fitting import fit
-from scalelaw.frontiers.chance import chance_loss, classes_of
-from scalelaw.frontiers.surface import TURN, fit_surface
+from scalelaw.frontiers.chance import TURN, chance_loss, classes_of
+from scalelaw.frontiers.surface import fit_surface
 from scalelaw.laws import ChanceSizeData, SizeData
 
 DEMO = Path(__file__).resolve().parents[1] / "runs" / "recorded" / "demo"

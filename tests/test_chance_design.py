@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from test_chance import DEMO
 from test_chance_plan import CHANCE, LAW, bent
 
-from scalelaw.frontiers.surface import TURN
+from scalelaw.frontiers.chance import TURN
 from scalelaw.laws import ChanceSizeData
 from scalelaw.plan.design import basis, questions
 from scalelaw.plan.design.cells import cells

@@ -12,7 +12,8 @@ from test_frontiers import demo
 from test_inverse import dense
 
 import scalelaw as sl
-from scalelaw.frontiers.surface import TURN, fit_surface
+from scalelaw.frontiers.chance import TURN
+from scalelaw.frontiers.surface import fit_surface
 from scalelaw.laws import ChanceSizeData, SizeData
 from scalelaw.laws.chance import below, sum_below
 from scalelaw.plan import candidates, compare

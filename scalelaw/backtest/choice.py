@@ -224,7 +224,7 @@ def choose(
     # of laws that agree to six digits (one may be a case of the other) the one with fewer parameters
     order = sorted(range(len(kinds)), key=lambda k: (float(f"{np.nan_to_num(score[k], nan=np.inf):.5e}"), sizes[k]))
     best = columns[order[0]]
-    worse = [k != order[0] and _told_apart(best, columns[k]) for k in range(len(kinds))]
+    worse = [k != order[0] and told_apart(best, columns[k]) for k in range(len(kinds))]
     trust = np.array([0.0 if worse[k] else 1 / max(score[k], 1e-12) ** 2 for k in range(len(kinds))])
     candidates = [
         Candidate(
@@ -263,7 +263,7 @@ def _origins(trial: Trial, size: int, most: int) -> list[float]:
     return tops or [largest]
 
 
-def _told_apart(best: tuple[HoldOut, ...], other: tuple[HoldOut, ...]) -> bool:
+def told_apart(best: tuple[HoldOut, ...], other: tuple[HoldOut, ...]) -> bool:
     """Whether `other` is worse: in every origin, and by a paired test over runs."""
     share, least = WORTH_TELLING
     if any(b.rms * (1 + share) + least >= o.rms for b, o in zip(best, other, strict=True)):

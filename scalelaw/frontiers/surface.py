@@ -7,20 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.fitting import Fit, fit
+from scalelaw.fitting import Fit
 from scalelaw.fitting.straightness import t_quantile
+from scalelaw.frontiers.chance import levelled
 from scalelaw.frontiers.columns import Columns
 from scalelaw.frontiers.trend import Trend, judged, nothing
-from scalelaw.laws import ChanceSizeData, SizeData, Split
+from scalelaw.laws import SizeData, Split
 
 Array = NDArray[np.float64]
-
-
-NEAR_CHANCE = 0.5
-"""From this share of the loss of guessing on a run may feel it."""
-TURN = 4.0
-"""How sharply a surface turns below the loss of guessing: p of `ChanceSizeData`, held because few runs determine it. On
-the recorded demo least squares puts it at 5.2 +- 1.1; its roll-outs are best at 4 (LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +36,14 @@ class Optimum:
 def fit_surface(size: Array, data: Array, loss: Array, points: str, chance: float | None = None) -> Fit:
     """E + A N^-alpha + B D^-beta by least squares in log space, levelling off at the loss of guessing where that shows.
 
-    With runs that end above half of it, the same law below that ceiling is fitted too, with as many free parameters,
-    and the one with the smaller residuals is taken.
+    See `levelled`.
 
     Args:
         size, data, loss: (runs,).
         points: how the runs were selected, for the record.
         chance: the loss of guessing, None where it is unknown.
     """
-    plain = fit(SizeData, N=size, D=data, L=loss, points=points)
-    if chance is None or loss.max() < NEAR_CHANCE * chance:
-        return plain
-    bent = fit(ChanceSizeData, N=size, D=data, L=loss, points=points, fix={"L0": chance, "p": TURN})
-    return bent if bent.status != "failed" and bent.objective_value < plain.objective_value else plain
+    return levelled(SizeData, chance, points=points, N=size, D=data, L=loss)
 
 
 def optimum(surface: Fit, log_unit: float) -> Optimum:

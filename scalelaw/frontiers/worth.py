@@ -9,6 +9,22 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class FormGain:
+    """What one form of repetition says of twice the unique images.
+
+    Attributes:
+        form: repetition or overfit.
+        log_gain: ln loss less ln loss with twice the unique images.
+        low, high: its interval; None for an open or unknown end.
+    """
+
+    form: str
+    log_gain: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Worth:
     """Loss with U unique images and with 2 U, at the same size and as many images seen: at the same compute.
 
@@ -19,6 +35,7 @@ class Worth:
         log_gain_low, log_gain_high: its interval; None for an open or unknown end, and where nothing is repeated: the
             laws then say 0 by their form, which no run has tested.
         beyond: sentences on how far this lies beyond the runs.
+        forms: each form that the back-test does not reject, by itself; the interval holds theirs.
     """
 
     N: float
@@ -29,6 +46,7 @@ class Worth:
     log_gain_low: float | None
     log_gain_high: float | None
     beyond: tuple[str, ...]
+    forms: tuple[FormGain, ...] = ()
 
     @property
     def epochs(self) -> float:
@@ -50,7 +68,8 @@ class Worth:
         return float(-self.loss * np.expm1(-log_gain))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, None for what is unknown."""
+        """Plain numbers, None for what is unknown; gains in nats, shares of the loss beside them."""
+        shares = [_share(end) for end in (self.log_gain_low, self.log_gain_high)]
         return {
             "size": self.N,
             "images": self.D,
@@ -60,6 +79,12 @@ class Worth:
             "loss_doubled": self.loss - self.gain,
             "gain": self.gain,
             "gain_interval": list(self.interval),
+            "share": _share(self.log_gain),
+            "share_interval": shares,
+            "forms": [
+                {"form": one.form, "share": _share(one.log_gain), "share_interval": [_share(one.low), _share(one.high)]}
+                for one in self.forms
+            ],
             "warnings": list(self.beyond),
         }
 
@@ -69,6 +94,19 @@ class Worth:
             return f"twice the unique images would buy nothing: {self.epochs:.3g} epochs repeat none"
         text = (
             f"{2 * self.U:,.0f} unique images for {self.U:,.0f} would lower the loss by {self.gain:.4f} ({low} to "
-            f"{high}) at the same compute, {self.epochs:.3g} epochs becoming {self.epochs / 2:.3g}."
+            f"{high}), {_percent(self.log_gain, self.log_gain_low, self.log_gain_high)}, at the same compute, "
+            f"{self.epochs:.3g} epochs becoming {self.epochs / 2:.3g}."
         )
-        return " ".join([text, *self.beyond])
+        each = [f"by {one.form} {_percent(one.log_gain, one.low, one.high)}" for one in self.forms]
+        forms = [f"Two forms stand: {', '.join(each)}."] if len(each) > 1 else []
+        return " ".join([text, *forms, *self.beyond])
+
+
+def _share(log_gain: float | None) -> float | None:
+    """Of the loss, that a gain saves."""
+    return None if log_gain is None else float(-np.expm1(-log_gain))
+
+
+def _percent(log_gain: float, low: float | None, high: float | None) -> str:
+    ends = ("open" if share is None else f"{100 * share:.1f}" for share in (_share(low), _share(high)))
+    return f"{100 * (_share(log_gain) or 0.0):.1f} % ({' to '.join(ends)})"
