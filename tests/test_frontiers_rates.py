@@ -124,7 +124,7 @@ def test_one_pass_is_where_the_best_number_of_images_is_yours():
     assert answer.extrapolation_factor == 1
     far = found.one_pass(float(law.optimum(1e22, k=6)[1]))
     assert far.extrapolation_factor == pytest.approx(10, rel=0.3)
-    assert "times beyond the runs" in str(far)
+    assert "times above the dearest run" in str(far)
     assert np.ptp(np.log(far.interval)) > np.ptp(np.log(answer.interval))
     assert found.one_pass() is None  # a table of tokens says nothing of training sets
     with pytest.raises(UserError, match="positive"):
@@ -149,7 +149,7 @@ def test_a_trend_that_may_be_flat_bounds_no_budget():
     flat = Trend("data", "train_flop", 2.0, 0.46, V, 5, "not_identified")
     answer = one_pass(flat, 1e9, 1e17, 1e18)
     assert answer.interval == (None, None)
-    assert "(open to open)" in str(answer)
+    assert "(the runs bound it on neither side)" in str(answer)
     assert answer.status == "not_identified"
     assert one_pass(replace(flat, covariance=None), 1e9, 1e17, 1e18).interval == (None, None)
     falling = one_pass(replace(flat, slope=-0.1), 1e9, 1e17, 1e18)

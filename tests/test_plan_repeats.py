@@ -7,10 +7,11 @@ import pytest
 from test_repetition import TRUTHS, drawn, fitted
 
 from scalelaw.compute import Budget
-from scalelaw.plan import predict
+from scalelaw.plan import Candidate, predict
 from scalelaw.plan.repeats import Repeats
 
 MACS = np.array([7e4, 2e5, 6e5])
+OPTIONS = tuple(Candidate(f"N{k}", None, macs) for k, macs in enumerate(MACS))
 
 
 @pytest.mark.parametrize(("form", "U"), [("repetition", 12288.0), ("overfit", 3072.0)])
@@ -19,7 +20,7 @@ def test_losses_are_the_laws_own(form, U):
     given = Repeats(U, law, law.status)
     images = np.array([1.0, 4.0, 16.0]) * U
     assert given.loss(MACS, images) == pytest.approx(law.loss(MACS, images, U).mid, rel=1e-12)
-    assert given.at(2e5, 8 * U).worth.gain == pytest.approx(law.worth(2e5, 8 * U, U).gain)
+    assert given.at(OPTIONS, 8 * U * 2e5 / MACS, 1, 8 * U).worth.gain == pytest.approx(law.worth(2e5, 8 * U, U).gain)
 
 
 def test_a_run_is_no_longer_than_serves_it_where_more_epochs_harm():

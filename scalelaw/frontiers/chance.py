@@ -6,9 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scalelaw import architecture
 from scalelaw.fitting import Fit, fit
 from scalelaw.laws import ChanceOverfit, ChanceRepetition, ChanceSizeData, DataRepetition, Law, Overfit, SizeData
@@ -55,7 +52,7 @@ def levelled(
     *,
     points: str | None = None,
     fix: Mapping[str, float] | None = None,
-    **data: NDArray[np.float64],
+    **data: Any,
 ) -> Fit:
     """A law by least squares in log space, levelling off at the loss of guessing where that shows.
 

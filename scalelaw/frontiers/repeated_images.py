@@ -29,9 +29,10 @@ class Repetition:
     """What the runs say of repeated images.
 
     Attributes:
-        status: `not_identified: <why>` where no law was fitted; not_identified where the runs leave both forms standing;
-            else of the chosen form's parameters of repetition: not_identified where the runs leave one open, at_bound
-            where one is 0. What the runs leave open beside them, as the constant, is said by the fit's own status.
+        status: `not_identified: <why>` where no law was fitted; not_identified where neither back-test nor residuals
+            tell the forms apart; else of the chosen form's parameters of repetition: not_identified where the runs
+            leave one open, at_bound where one is 0. What is open beside them, as the constant, is said by the fit's own
+            status.
         form: repetition or overfit, the one that the back-test puts first; None where none was fitted.
         forms: both, fitted and back-tested; None where none was fitted.
         note: sentences on what was left out, and on what the back-test cannot tell; empty when nothing.

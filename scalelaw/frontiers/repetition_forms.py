@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,7 @@ def forms(N: Array, D: Array, U: Array, L: Array, chance: float | None) -> Forms
     Raises:
         UserError: where the runs are too few or too alike to fit or to hold out.
     """
-    data = {"N": N, "D": D, "U": U, "L": L}
+    data: dict[str, Any] = {"N": N, "D": D, "U": U, "L": L}
     free = levelled(DataRepetition, chance, **data)
     fits = [free, levelled(Overfit, chance, **data), levelled(SizeData, chance, N=N, D=D, L=L)]
     records = [_hold_outs(one, data) for one in fits]
@@ -151,9 +152,9 @@ def _surely_larger(held: Fit, free: Fit) -> bool:
     return rise * dof > t_quantile(SURELY, dof) ** 2 * squares
 
 
-def _hold_outs(found: Fit, data: dict[str, Array]) -> tuple[HoldOut, ...]:
+def _hold_outs(found: Fit, data: dict[str, Any]) -> tuple[HoldOut, ...]:
     """Without the dearest runs; and without the largest training sets, where sets far enough apart are left."""
-    own = {letter: data[letter] for letter in (*found.law.variables, "L")}
+    own: dict[str, Any] = {letter: data[letter] for letter in (*found.law.variables, "L")}
     first = hold_out_largest(found.law, HELD_OUT, fix=found.fix, **own)
     if first.n < FEWEST_HELD_OUT:
         raise UserError(

@@ -12,6 +12,9 @@ from scalelaw.fitting import Status
 from scalelaw.fitting.straightness import t_quantile
 from scalelaw.frontiers.trend import Trend
 
+FAR = 1.1
+"""A budget that lies beyond the runs by this factor or more says so."""
+
 
 @dataclass(frozen=True)
 class OnePass:
@@ -27,6 +30,7 @@ class OnePass:
         status: of the trend of optimal images.
         extrapolation_factor: compute over the dearest run, or the cheapest run over compute, where it lies beyond them;
             1 between them, None where there is no budget.
+        below: whether it lies below the cheapest run.
     """
 
     unique_images: float
@@ -35,6 +39,7 @@ class OnePass:
     unit: str
     status: Status
     extrapolation_factor: float | None
+    below: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, None for what is unknown."""
@@ -44,10 +49,15 @@ class OnePass:
         images = f"one pass is best where optimal images = your {self.unique_images:,.0f} images"
         if self.compute is None:
             return f"{images}: at an unknown budget; status: {self.status}"
-        low, high = ("open" if end is None else f"{end:.3g}" for end in self.interval)
+        low, high = self.interval
+        if low is None and high is None:
+            ends = "the runs bound it on neither side"
+        else:
+            ends = " to ".join("open" if end is None else f"{end:.3g}" for end in self.interval)
         factor = self.extrapolation_factor or 1.0
-        far = "" if factor <= 1 else f", {factor:.3g} times beyond the runs"
-        return f"{images}: at {self.compute:.3g} {self.unit} ({low} to {high}){far}; status: {self.status}"
+        where = "below the cheapest run" if self.below else "above the dearest run"
+        far = "" if factor < FAR else f", {factor:.3g} times {where}"
+        return f"{images}: at {self.compute:.3g} {self.unit} ({ends}){far}; status: {self.status}"
 
 
 def one_pass(data: Trend, unique_images: float, cheapest: float, dearest: float) -> OnePass:
@@ -73,7 +83,8 @@ def one_pass(data: Trend, unique_images: float, cheapest: float, dearest: float)
     x = target / slope
     compute = float(np.exp(np.clip(x, -700, 700)))
     beyond = max(compute / dearest, cheapest / compute, 1.0)
-    return OnePass(unique_images, compute, _fieller(data, target), data.compute, data.status, beyond)
+    ends = _fieller(data, target)
+    return OnePass(unique_images, compute, ends, data.compute, data.status, beyond, compute < cheapest)
 
 
 def _fieller(data: Trend, target: float) -> tuple[float | None, float | None]:

@@ -124,9 +124,7 @@ class ChanceOverfit(BelowGuessing):
     p: float
 
     word: ClassVar[str] = "overfit-chance"
-    equation: ClassVar[str] = (
-        "L^-p = L0^-p + (E + A N^-alpha + B D^-beta + P r^delta (N / U)^kappa)^-p, r = D / U - 1"
-    )
+    equation: ClassVar[str] = "L^-p = L0^-p + (E + A N^-alpha + B D^-beta + P r^delta (N / U)^kappa)^-p, r = D / U - 1"
     positive: ClassVar[frozenset[str]] = Overfit.positive | {"L0", "p"}
     vanishing: ClassVar[frozenset[str]] = Overfit.vanishing
     inner: ClassVar[type[Repeated]] = Overfit

@@ -17,7 +17,7 @@ GRAVITY: dict[str, str] = {
     "edge of the candidates": "the model is the largest or smallest to choose from",
     "longer than any run": "more images than the longest run saw",
     "repetition not identified": "the runs do not tell what repeated images are worth",
-    "repetition": "what the back-test leaves open about repeated images",
+    "forms of repetition": "what the back-test leaves open about repeated images",
     "repeated images": "more epochs, or other training sets, than were tried",
     "budget not spent": "more epochs than the plan's would raise the loss",
     "no roll-outs": "the form's part of the interval rests on an assumption alone",

@@ -87,7 +87,7 @@ def neighbours(
     seen = np.array([images, *(many for _, _, many, _ in others)])
     x, _ = surface.centred(point_of(surface, macs, seen, unique))
     loss = surface.mean(x)  # each one's own interval is not asked for, and takes long
-    low, high = _ratios(surface, x)
+    low, high = ratios(surface, x)
     return tuple(
         Neighbour(
             name=name,
@@ -126,7 +126,7 @@ class _Ratios:
 
 
 @np.errstate(all="ignore")
-def _ratios(surface: Fit, x: Array) -> tuple[Array, Array]:
+def ratios(surface: Fit, x: Array) -> tuple[Array, Array]:
     """Ends of ln(loss / loss of the first point) at the solver's x, each (points - 1,); NaN where unknown."""
     count = x.shape[1] - 1
     unknown = np.full(count, np.nan)

@@ -155,7 +155,7 @@ def _plan(
     order = np.argsort(losses, kind="stable")
     chosen, seen = options[order[0]], float(images[order[0]])
     if given is not None:
-        given = given.at(chosen.macs_per_image, seen)
+        given = given.at(options, most, int(order[0]), seen)
     unique = ground.unique_images if given is None else given.unique_images
     epochs = None if unique is None else seen / unique
 
@@ -189,7 +189,9 @@ def _plan(
     used = None
     if inference_images is not None:
         used = lifetime(ground.surface, target.flop, options, inference_images, draws=ground.draws)
-    status: PlanStatus = "far_extrapolation" if target.factor > REFUSE_BEYOND else surface.status
+    status: PlanStatus = surface.status if given is None or given.status != "not_identified" else "not_identified"
+    if target.factor > REFUSE_BEYOND:
+        status = "far_extrapolation"
     return Plan(
         variant=chosen.variant,
         params=chosen.params,

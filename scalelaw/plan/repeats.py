@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,14 +19,51 @@ from scalelaw.frontiers.worth import Worth
 from scalelaw.plan.caveats import Caveat
 from scalelaw.plan.ground import Ground
 from scalelaw.plan.interval import LossInterval, Part
-from scalelaw.plan.neighbours import Neighbour
+from scalelaw.plan.models import Candidate
+from scalelaw.plan.neighbours import Neighbour, ratios
 
 Array = NDArray[np.float64]
 
-KNOWN = "converged", "at_bound"
-"""Statuses of a law of repetition on which plans are made."""
+UNUSABLE = "failed", "dead_term"
+"""Statuses of a law of repetition on which no plan is made."""
+SAME = 0.01
+"""Lengths of one model that differ by less than this share are the same run."""
 SHORTEST, LENGTHS = 1 / 64, 97
 """Where loss may rise with epochs: the shortest run that is considered, as a share of the budget, and how many."""
+
+
+@dataclass(frozen=True)
+class Anew:
+    """The best run at the same budget with twice the unique images: another model, or another length.
+
+    Attributes:
+        variant: its model.
+        images: it sees.
+        epochs: over twice the unique images.
+        loss: expected.
+        difference: its expected loss less the plan's.
+        low, high: 95 % interval of that difference, over the forms that the back-test does not reject; None when open
+            or unknown.
+    """
+
+    variant: str
+    images: float
+    epochs: float
+    loss: float
+    difference: float
+    low: float | None
+    high: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, None for what is unknown."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        low, high = ("open" if end is None else f"{end:+.4f}" for end in (self.low, self.high))
+        return (
+            f"{self.loss:.4f}: {self.difference:+.4f} ({low} to {high}), {self.variant}, {self.epochs:.3g} epochs of "
+            "twice the images at the same budget"
+        )
 
 
 @dataclass(frozen=True)
@@ -37,6 +75,7 @@ class Repeats:
         law: of repetition; None where the runs do not tell it and repeated images count as fresh.
         status: of the law's parameters of repetition, or why there is none.
         worth: what twice as many would buy the plan; None without a law.
+        anew: what they would buy a plan made for them; None without a law, or where that is the same run.
         one_pass: the budget at which the best length is one pass over them; None where that is unknown.
     """
 
@@ -44,6 +83,7 @@ class Repeats:
     law: Repetition | None = field(repr=False)
     status: str
     worth: Worth | None = None
+    anew: Anew | None = None
     one_pass: OnePass | None = None
 
     @property
@@ -97,9 +137,47 @@ class Repeats:
             found.append(replace(one, loss=theirs, difference=theirs - loss, low=None, high=None))
         return tuple(found)
 
-    def at(self, macs: float, images: float) -> Repeats:
-        """With what twice the images would buy a model that sees so many."""
-        return self if self.law is None else replace(self, worth=self.law.worth(macs, images, self.unique_images))
+    def at(self, options: Sequence[Candidate], most: Array, chosen: int, images: float) -> Repeats:
+        """With what twice the images would buy a plan, and one that is made for them.
+
+        Args:
+            options: the models to choose from.
+            most: (models,) images that the budget buys each.
+            chosen: place of the plan's model.
+            images: that it sees.
+        """
+        if self.law is None:
+            return self
+        worth = self.law.worth(options[chosen].macs_per_image, images, self.unique_images)
+        return replace(self, worth=worth, anew=self._anew(self.law, options, most, chosen, images))
+
+    def _anew(
+        self, law: Repetition, options: Sequence[Candidate], most: Array, chosen: int, images: float
+    ) -> Anew | None:
+        if law.forms is None or images <= self.unique_images:
+            return None
+        macs = np.array([option.macs_per_image for option in options])
+        twice = replace(self, unique_images=2 * self.unique_images)
+        lengths, losses = twice.best_length(macs, most)
+        best = int(np.argmin(losses))
+        if best == chosen and abs(np.log(lengths[best] / images)) < SAME:
+            return None
+        loss = float(self.loss(macs[[chosen]], np.array([images]))[0])
+        pair = {"N": macs[[chosen, best]], "D": np.array([images, lengths[best]])}
+        pair["U"] = np.array([self.unique_images, twice.unique_images])
+        fits = [fit for one in law.forms.standing for fit in law.forms.fits_of(one)]
+        ends = np.array([ratios(fit, fit.centred(pair)[0]) for fit in fits])[:, :, 0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            low, high = loss * np.expm1(ends[:, 0].min()), loss * np.expm1(ends[:, 1].max())
+        return Anew(
+            options[best].variant,
+            float(round(lengths[best])),
+            float(lengths[best] / twice.unique_images),
+            float(losses[best]),
+            float(losses[best] - loss),
+            float(low) if np.isfinite(ends[:, 0]).all() else None,
+            float(high) if np.isfinite(ends[:, 1]).all() else None,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, None for what is unknown."""
@@ -108,6 +186,7 @@ class Repeats:
             "status": self.status,
             "form": None if self.law is None else self.law.form,
             "worth": None if self.worth is None else self.worth.to_dict(),
+            "planned_anew": None if self.anew is None else self.anew.to_dict(),
             "one_pass": None if self.one_pass is None else self.one_pass.to_dict(),
         }
 
@@ -117,6 +196,8 @@ class Repeats:
         found = [("repeated images", f"{self.unique_images:,.0f} unique; {form}; status: {self.status}")]
         if self.worth is not None:
             found.append(("twice as many", str(self.worth)))
+        if self.anew is not None:
+            found.append(("planned for them", str(self.anew)))
         if self.one_pass is not None:
             found.append(("one pass", str(self.one_pass)))
         return found
@@ -137,9 +218,10 @@ def repeats(ground: Ground, unique_images: float) -> tuple[Repeats, list[Caveat]
         why = law.status
     except UserError as error:
         law, why = None, str(error)
-    if law is not None and law.status in KNOWN and law.size == "macs_per_image":
-        said = [Caveat("repetition", f"{law.note}.")] if law.note else []
-        return Repeats(float(unique_images), law, law.status, one_pass=single), said
+    if law is not None and law.forms is not None and law.size == "macs_per_image" and why not in UNUSABLE:
+        name = "repetition not identified" if why == "not_identified" else "forms of repetition"
+        said = [Caveat(name, f"{law.note}.")] if law.note else []
+        return Repeats(float(unique_images), law, why, one_pass=single), said
     rest = "repeated images are counted as fresh, and what more unique ones would buy is not said"
     caveat = Caveat("repetition not identified", f"{why.removeprefix('not_identified: ')}; {rest}.")
     return Repeats(float(unique_images), None, why, one_pass=single), [caveat]
