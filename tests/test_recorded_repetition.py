@@ -21,13 +21,25 @@ def test_it_has_three_training_sets_each_four_times_the_one_before(runs):
     assert (runs.frame["status"] == "finished").all()
 
 
-def test_repetition_shows_and_its_two_forms_are_not_told_apart(runs):
+def test_below_the_loss_of_guessing_repetition_is_told_and_the_two_forms_agree_on_what_more_images_buy(runs):
+    """Images that never wear out are rejected; the form in which passes harm fits best, the other is not rejected."""
     found = sl.frontier(runs).repetition
+    assert (found.form, found.status) == ("overfit", "converged")
+    assert all(one.fit.fix["L0"] == pytest.approx(np.log(16)) for one in found.choice.candidates)
+    verdicts = {one.law.word: one.verdict for one in found.everything.candidates}
+    assert verdicts == {"overfit-chance": "best", "repetition-chance": "as good", "size-data": "worse"}
+    squares = {word: fit.objective_value for word, fit in found.fits.items()}
+    assert squares["overfit"] < 0.5 * squares["repetition"]
+    one = found.worth(N=259328.0, D=98304.0, U=12288.0)
+    shares = [form["share"] for form in one.to_dict()["forms"]]
+    assert shares == pytest.approx([0.097, 0.098], abs=0.003)
+    assert 0 < one.interval[0] < one.gain < one.interval[1] < 0.2 * one.loss
+
+
+def test_without_the_loss_of_guessing_the_forms_are_not_told_apart(runs):
+    unknown = sl.RunTable.from_frame(runs.frame.assign(variant="mine " + runs.frame["variant"].astype(str)))
+    found = sl.frontier(unknown).repetition
     assert found.status == "not_identified"
-    assert not found.choice.told
-    rms = {one.law.word: one.rms for one in found.everything.candidates}
-    assert {one.law.word: one.verdict for one in found.everything.candidates}["size-data"] == "worse"
-    assert rms["repetition"] < rms["overfit"] < rms["size-data"]
 
 
 def test_in_the_smallest_set_more_passes_make_the_loss_rise(runs):

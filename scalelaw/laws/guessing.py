@@ -17,7 +17,7 @@ from scalelaw.laws.repetition import DataRepetition, Repeated
 
 TURNS, TOPS = (2.0, 5.0), (1.02, 1.3)
 """How sharply searches first take the law to turn, and below how many times the highest loss."""
-STARTS_EACH = 9
+STARTS_EACH = 5
 """Starts of the law without a ceiling that are kept for each of these."""
 
 
