@@ -31,7 +31,10 @@ def test_below_the_loss_of_guessing_repetition_is_told_and_the_two_forms_agree_o
     squares = {word: fit.objective_value for word, fit in found.fits.items()}
     assert squares["overfit"] < 0.5 * squares["repetition"]
     one = found.worth(N=259328.0, D=98304.0, U=12288.0)
-    shares = [form["share"] for form in one.to_dict()["forms"]]
+    record = one.to_dict()
+    assert [form["form"] for form in record["forms"]] == ["overfit"]
+    assert [form["form"] for form in record["left_out"]] == ["repetition"]
+    shares = [form["share"] for form in (*record["forms"], *record["left_out"])]
     assert shares == pytest.approx([0.097, 0.098], abs=0.003)
     assert 0 < one.interval[0] < one.gain < one.interval[1] < 0.2 * one.loss
 

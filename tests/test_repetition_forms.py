@@ -105,6 +105,16 @@ def test_a_plan_says_what_twice_the_images_buy_where_two_forms_stand():
     assert plan.repeats.worth.gain > 0
 
 
+def test_a_form_that_the_residuals_alone_reject_is_named_beside_the_other():
+    law = found("overfit")
+    assert [one.law.word for one in law.forms.only_residuals_reject] == ["repetition"]
+    one = law.worth(**AT)
+    assert [form.form for form in one.forms] == ["overfit"]
+    (left,) = one.left_out
+    assert left.log_gain == pytest.approx(law.fits["repetition"].estimate("log_gain", **AT))
+    assert "By repetition, which misses the runs by more, it would be" in str(one)
+
+
 def test_where_more_epochs_harm_a_plan_made_for_twice_the_images_buys_more():
     runs, U = drawn("overfit"), 3072
     plan = predict(runs, Budget(times=1), unique_images=U)
@@ -127,10 +137,10 @@ def test_where_more_epochs_harm_a_plan_made_for_twice_the_images_buys_more():
 def test_what_twice_the_images_buy_lies_in_its_interval(world):
     """95 % intervals over draws of known worlds, inside the runs and at four times their compute."""
     inside = []
-    for seed in range(12):
+    for seed in range(8):
         law = found(world, seed)
         for at in (AT, BEYOND):
             one, true = law.worth(**at), float(WORLDS[world].log_gain(**at))
             low, high = one.log_gain_low, one.log_gain_high
             inside.append((low is None or low <= true) and (high is None or true <= high))
-    assert np.mean(inside) >= 0.87  # of 24, with 95 % inside, fewer than 21 come once in 30
+    assert sum(inside) >= 14  # of 16; with 95 % inside fewer come once in 23

@@ -78,8 +78,9 @@ class Repetition:
     def worth(self, N: float, D: float, U: float, level: float = 0.95) -> Worth:
         """What twice the unique images would buy at the same compute: the same size and as many images seen.
 
-        The interval holds those of all forms that the back-test does not reject, with R_N held and free where the runs
-        do not tell it, and 0 where images that never wear out predict as well.
+        The interval holds those of all forms that neither the back-test nor residuals reject, with R_N held and free
+        where the runs do not tell it, and 0 where images that never wear out predict as well. A form that only the
+        residuals reject is named beside them.
 
         Raises:
             UserError: where no law was fitted, or a number is not positive and finite.
@@ -104,6 +105,7 @@ class Repetition:
             log_gain_high=high,
             beyond=self.beyond(N, D, U),
             forms=found,
+            left_out=tuple(self._gain(one, None, at) for one in self.forms.only_residuals_reject),
         )
 
     def _gain(self, one: Candidate, level: float | None, at: dict[str, float]) -> FormGain:

@@ -56,13 +56,18 @@ class Forms:
     @property
     def told(self) -> bool:
         """Whether one form alone counts."""
-        return sum(one.weight > 0 for one in self.choice.candidates) == 1
+        return len(self.standing) == 1
 
     @property
     def standing(self) -> tuple[Candidate, ...]:
-        """The forms that the back-test does not reject; their weight is 0 where their residuals do."""
+        """The forms that neither the back-test nor the residuals of all runs reject."""
+        return tuple(one for one in self.choice.candidates if one.weight > 0)
+
+    @property
+    def only_residuals_reject(self) -> tuple[Candidate, ...]:
+        """The form that leaves surely larger residuals, where the back-test does not reject it as well."""
         first, second = self.choice.candidates
-        return (first,) if told_apart(first.hold_outs, second.hold_outs) else (first, second)
+        return (second,) if self.told and not told_apart(first.hold_outs, second.hold_outs) else ()
 
     @property
     def fresh_as_good(self) -> bool:
@@ -80,18 +85,14 @@ class Forms:
         """What the runs leave open, in sentences."""
         first, second = self.choice.candidates
         found = []
-        standing = {one.law for one in self.standing}
         if not self.told:
             found.append("the two forms cannot be told apart: losses are their weighted mean")
-        elif len(standing) > 1:
-            found.append(
-                f"the back-test does not reject {form_of(second.law)}, but its residuals over all runs are surely "
-                "larger: it counts in the range of what more images would buy alone"
-            )
+        elif self.only_residuals_reject:
+            found.append(f"the residuals of all runs reject {form_of(second.law)}, the back-test alone tells nothing")
         if misfits(first.fit, second.fit):
             worse, better = form_of(first.law), form_of(second.law)
             found.append(f"{worse} foresees the held-out runs better, but {better} fits all runs better")
-        if self.without_limit is not None and self.without_limit.law in standing:
+        if self.without_limit is not None and self.without_limit.law in {one.law for one in self.standing}:
             found.append("R_N cannot be told from infinity, where it is held: intervals cover both")
         if self.fresh_as_good:
             fresh = next(one for one in self.everything.candidates if form_of(one.law) == FRESH)

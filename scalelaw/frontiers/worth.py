@@ -35,7 +35,8 @@ class Worth:
         log_gain_low, log_gain_high: its interval; None for an open or unknown end, and where nothing is repeated: the
             laws then say 0 by their form, which no run has tested.
         beyond: sentences on how far this lies beyond the runs.
-        forms: each form that the back-test does not reject, by itself; the interval holds theirs.
+        forms: each form that nothing rejects, by itself; the interval holds theirs.
+        left_out: a form that the residuals reject and the back-test does not, without an interval.
     """
 
     N: float
@@ -47,6 +48,7 @@ class Worth:
     log_gain_high: float | None
     beyond: tuple[str, ...]
     forms: tuple[FormGain, ...] = ()
+    left_out: tuple[FormGain, ...] = ()
 
     @property
     def epochs(self) -> float:
@@ -85,6 +87,7 @@ class Worth:
                 {"form": one.form, "share": _share(one.log_gain), "share_interval": [_share(one.low), _share(one.high)]}
                 for one in self.forms
             ],
+            "left_out": [{"form": one.form, "share": _share(one.log_gain)} for one in self.left_out],
             "warnings": list(self.beyond),
         }
 
@@ -99,6 +102,10 @@ class Worth:
         )
         each = [f"by {one.form} {_percent(one.log_gain, one.low, one.high)}" for one in self.forms]
         forms = [f"Two forms stand: {', '.join(each)}."] if len(each) > 1 else []
+        forms += [
+            f"By {one.form}, which misses the runs by more, it would be {100 * (_share(one.log_gain) or 0.0):.1f} %."
+            for one in self.left_out
+        ]
         return " ".join([text, *forms, *self.beyond])
 
 

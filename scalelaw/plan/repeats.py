@@ -42,7 +42,7 @@ class Anew:
         epochs: over twice the unique images.
         loss: expected.
         difference: its expected loss less the plan's.
-        low, high: 95 % interval of that difference, over the forms that the back-test does not reject; None when open
+        low, high: 95 % interval of that difference, over the forms that nothing rejects; None when open
             or unknown.
     """
 
@@ -72,7 +72,7 @@ class Repeats:
 
     Attributes:
         unique_images: that are available.
-        law: of repetition; None where the runs do not tell it and repeated images count as fresh.
+        law: of repetition; None where none can be fitted and repeated images count as fresh.
         status: of the law's parameters of repetition, or why there is none.
         worth: what twice as many would buy the plan; None without a law.
         anew: what they would buy a plan made for them; None without a law, or where that is the same run.
