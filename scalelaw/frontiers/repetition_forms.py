@@ -88,7 +88,10 @@ class Forms:
         if not self.told:
             found.append("the two forms cannot be told apart: losses are their weighted mean")
         elif self.only_residuals_reject:
-            found.append(f"the residuals of all runs reject {form_of(second.law)}, the back-test alone tells nothing")
+            found.append(
+                f"{form_of(second.law)} misses all runs by surely more than {form_of(first.law)}; the held-out runs alone "
+                "do not tell the two apart"
+            )
         if misfits(first.fit, second.fit):
             worse, better = form_of(first.law), form_of(second.law)
             found.append(f"{worse} foresees the held-out runs better, but {better} fits all runs better")
