@@ -89,8 +89,8 @@ class Forms:
             found.append("the two forms cannot be told apart: losses are their weighted mean")
         elif self.only_residuals_reject:
             found.append(
-                f"{form_of(second.law)} misses all runs by surely more than {form_of(first.law)}; the held-out runs alone "
-                "do not tell the two apart"
+                f"{form_of(second.law)} misses all runs by surely more than {form_of(first.law)}; the held-out runs "
+                "alone do not tell the two apart"
             )
         if misfits(first.fit, second.fit):
             worse, better = form_of(first.law), form_of(second.law)
