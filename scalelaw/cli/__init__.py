@@ -44,6 +44,7 @@ def _run(argv: list[str]) -> int:
         backtests,
         catalogue,
         comparisons,
+        dedups,
         fits,
         plans,
         predictions,
@@ -69,6 +70,7 @@ def _run(argv: list[str]) -> int:
         "plan": plans.plan,
         "figures": readings.figures,
         "simulate": simulations.simulate,
+        "dedup": dedups.dedup,
         "variants": catalogue.variants,
         "init": catalogue.init,
     }
