@@ -74,7 +74,7 @@ def within(first: Hashes, second: Hashes, radius: int) -> Iterator[Hits]:
             yield Hits(hits.second, hits.first, hits.distance)
         return
     radii = chunk_radii(radius)
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     with ThreadPoolExecutor(workers) as pool:  # NumPy works outside of the interpreter's lock
         for chunk, reach in enumerate(radii):
             if reach < 0:
@@ -86,6 +86,11 @@ def within(first: Hashes, second: Hashes, radius: int) -> Iterator[Hits]:
                 for job in jobs:
                     for hits in job.result():
                         yield _new(hits, first, second, radii[:chunk])
+
+
+def cores() -> int:
+    """Threads that can work at once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def chunk_radii(radius: int) -> tuple[int, ...]:

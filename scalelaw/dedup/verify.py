@@ -7,16 +7,21 @@ the correlation of gradients, after the shift and zoom of a crop have been undon
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
+from scalelaw.dedup.search import cores
 from scalelaw.dedup.thumbnails import SIDE, Thumbnails
 
-LEAST = 0.75
-"""Correlation from which on two images are one: see the package's docstring for what was measured."""
-STEPS, FARTHEST = 6, 0.12
+LEAST = 0.7
+"""Correlation from which on two images are one: see analysis/near_duplicates.md for what was measured."""
+STEPS, FARTHEST = 4, 0.12
 """Steps of the alignment; how far an edge may be moved, as a share of the side."""
-BATCH = 512
+HOPEFUL = 0.4
+"""Pairs below it after one step are aligned no further: of measured copies none was."""
+BATCH = 64
 Floats = NDArray[np.float32]
 _K = ((np.arange(SIDE) + 0.5) / SIDE).astype(np.float32)
 _PIXELS = np.arange(SIDE, dtype=np.float32)
@@ -32,20 +37,29 @@ def correlations(first: Thumbnails, second: Thumbnails, edges: NDArray[np.float6
             outwards to meet those of `first`.
     """
     found = np.empty(len(first))
-    for at in range(0, len(first), BATCH):
+
+    def batch(at: int) -> None:
         part = slice(at, at + BATCH)
         a, b = _smooth(first[part].astype(np.float32)), _smooth(second[part].astype(np.float32))
-        found[part] = _correlation(a, *_laid_over(a, b, edges[part].astype(np.float32)))
+        here = edges[part].astype(np.float32)
+        values, here = _aligned(a, b, here, 1)
+        hopeful = values >= HOPEFUL
+        if hopeful.any():
+            values[hopeful], _ = _aligned(a[hopeful], b[hopeful], here[hopeful], STEPS - 1)
+        found[part] = values
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(batch, range(0, len(first), BATCH)))
     return found
 
 
-def _laid_over(first: Floats, second: Floats, edges: Floats) -> tuple[Floats, Floats]:
-    """`second` moved over `first`, and where both are seen."""
+def _aligned(first: Floats, second: Floats, edges: Floats, steps: int) -> tuple[NDArray[np.float64], Floats]:
+    """Correlations and edges after some steps."""
     moved, seen = _resampled(second, edges)
-    for _ in range(STEPS):
+    for _ in range(steps):
         edges = np.clip(edges + _step(first, moved, seen, edges), -FARTHEST, FARTHEST)
         moved, seen = _resampled(second, edges)
-    return moved, seen
+    return _correlation(first, moved, seen), edges
 
 
 def _resampled(images: Floats, edges: Floats) -> tuple[Floats, Floats]:
