@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scalelaw.dedup.pairs import Found, Hashed
 
 SHOWN = 20
+SUSPICIOUS = 0.1
 NAME_WIDTH = 44
 
 
@@ -163,6 +164,9 @@ def _lines(hashed: list[Hashed], found: dict[str, Found], answer: dict[str, Any]
                      f"of {found['decoys'].compared:.3g} pairs")  # fmt: skip
     lines.append(f"{answer['excluded']:,} of {len(hashed[0].kept):,} training images to leave out"
                  + (f", listed in {answer['written']}" if "written" in answer else ""))  # fmt: skip
+    if answer["excluded"] > SUSPICIOUS * len(hashed[0].kept):
+        lines.append("warning: that is more than a tenth; look at some first: tiny or schematic images look alike "
+                     "without being copies")  # fmt: skip
     return lines
 
 
