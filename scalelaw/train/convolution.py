@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 Images = Float[Array, "batch height width channels"]
 Kernel = Float[Array, "height width inside out"]
+Scale = Float[Array, " out"]
 
 Way = Literal["grouped", "products"]
 """`grouped`: one convolution with feature groups (GPU, TPU); `products`: dense ones and matrix products (CPU)."""
@@ -28,26 +29,60 @@ Way = Literal["grouped", "products"]
 FEW = (
     16  # input channels below which shifted copies win (1.4x at 8 and 12, 1.0x at 16, .7x at 24; 8x8 images, batch 64)
 )
+SCARCE = (
+    1024  # output pixels of a batch below which the image gradient is faster by shifted copies: no kernel is turned
+)
 
 
-def standardise(w: Kernel, gain: Float[Array, " out"]) -> Kernel:
-    """Returns (w - mean) * rsqrt(max(var * fan_in, 1e-4)) * gain, mean and variance over all dimensions but the last.
+SMALLEST = 1e-4  # of variance * fan_in, so that a kernel of nearly no spread is not blown up
 
-    Scaled weight standardisation: Brock, De, Smith 2021 (arXiv 2101.08692). Mean and variance are products
-    with ones: the gradient of a 1x1x128x256 kernel takes 30 us so on one CPU core, 127 us with XLA's reductions.
+
+@jax.custom_vjp
+def centre(w: Kernel, gain: Scale) -> tuple[Kernel, Scale]:
+    """Returns c = w - mean and gain * rsqrt(max(var * fan_in, 1e-4)), mean and variance over all dimensions but the last.
+
+    Their product is the scaled weight standardisation of Brock, De, Smith 2021 (arXiv 2101.08692). What it costs on a
+    CPU is memory, so the gradient is written out: seven passes over the weights, forward and back together.
     """
-    fan_in = w.size // w.shape[-1]
-    rows = w.reshape(fan_in, -1)
-    average = jnp.full((1, fan_in), 1 / fan_in, w.dtype)
-    centred = rows - average @ rows
-    variance = average @ jnp.square(centred)
-    return (centred * (lax.rsqrt(jnp.maximum(variance * fan_in, 1e-4)) * gain)).reshape(w.shape)
+    return _centre_forward(w, gain)[0]
 
 
-def convolve(x: Images, kernel: Kernel, *, stride: int = 1, groups: int = 1, way: Way | None = None) -> Images:
-    """SAME convolution of images with `kernel`, the same stride in both directions.
+def _centre_forward(w: Kernel, gain: Scale) -> tuple[tuple[Kernel, Scale], tuple[Array, ...]]:
+    centred = w - jnp.sum(w, axis=(0, 1, 2)) / (w.size // w.shape[-1])
+    spread = jnp.sum(jnp.square(centred), axis=(0, 1, 2))
+    root = lax.rsqrt(jnp.maximum(spread, SMALLEST))
+    return (centred, root * gain), (centred, gain, spread, root)
+
+
+def _centre_backward(saved: tuple[Array, ...], gradients: tuple[Kernel, Scale]) -> tuple[Kernel, Scale]:
+    centred, gain, spread, root = saved
+    to_centred, to_scale = gradients
+    mean = jnp.sum(to_centred, axis=(0, 1, 2)) / (centred.size // centred.shape[-1])
+    pull = jnp.where(spread > SMALLEST, root**3 * gain * to_scale, 0)
+    return to_centred - mean - centred * pull, to_scale * root
+
+
+centre.defvjp(_centre_forward, _centre_backward)
+
+
+def standardise(w: Kernel, gain: Scale) -> Kernel:
+    """The kernel that the images meet: (w - mean) * rsqrt(max(var * fan_in, 1e-4)) * gain."""
+    centred, scale = centre(w, gain)
+    return centred * scale
+
+
+def convolve(
+    x: Images, kernel: Kernel, scale: Scale | None = None, *, stride: int = 1, groups: int = 1, way: Way | None = None
+) -> Images:
+    """SAME convolution of images with `kernel` * `scale`, computed in the images' type.
 
     Args:
+        x: the images.
+        kernel: shared by all images.
+        scale: of the outputs. Accelerators multiply the kernel; CPUs the outputs, which are fewer, and whose sum with
+            the gradient is then all that the scale's own gradient takes.
+        stride: the same in both directions.
+        groups: parts of the channels that do not meet.
         way: how; by default what is fastest on `jax.default_backend()` when traced.
     """
     if way is None:
@@ -55,10 +90,11 @@ def convolve(x: Images, kernel: Kernel, *, stride: int = 1, groups: int = 1, way
     if way not in get_args(Way):
         raise ValueError(f"way must be one of {get_args(Way)}, got {way!r}")
     if way == "grouped":
-        return _xla(x, kernel, stride, groups)
-    parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
+        return _xla(x, (kernel if scale is None else kernel * scale).astype(x.dtype), stride, groups)
+    parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel.astype(x.dtype), groups, axis=-1), strict=True)
     dense = [_dense(*part, stride) for part in parts]
-    return dense[0] if groups == 1 else jnp.concatenate(dense, axis=-1)
+    out = dense[0] if groups == 1 else jnp.concatenate(dense, axis=-1)
+    return out if scale is None else out * scale.astype(x.dtype)
 
 
 def _xla(x: Images, kernel: Kernel, stride: int, groups: int = 1) -> Images:
@@ -75,7 +111,9 @@ def _xla(x: Images, kernel: Kernel, stride: int, groups: int = 1) -> Images:
 def _dense(x: Images, kernel: Kernel, stride: int) -> Images:
     if kernel.shape[:2] == (1, 1):
         return _product(x[:, ::stride, ::stride], kernel)
-    return _few(x, kernel, stride) if kernel.shape[2] < FEW else _xla(x, kernel, stride)
+    few = kernel.shape[2] < FEW
+    pixels = x.shape[0] * -(-x.shape[1] // stride) * -(-x.shape[2] // stride)
+    return _spatial(x, kernel, stride, few, few or pixels < SCARCE)
 
 
 def _product(x: Images, kernel: Kernel) -> Images:
@@ -99,21 +137,26 @@ def _shifted(x: Images, kernel: Kernel, stride: int) -> Images:
     return _product(jnp.concatenate(copies, axis=-1), kernel.reshape(1, 1, -1, kernel.shape[-1]))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _few(x: Images, kernel: Kernel, stride: int) -> Images:
-    """The convolution of few channels: `_shifted` and its adjoint for images, XLA's own for the kernel's gradient."""
-    return _shifted(x, kernel, stride)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _spatial(x: Images, kernel: Kernel, stride: int, shifted: bool, shifted_back: bool) -> Images:
+    """XLA's convolution or `_shifted`, and the adjoint for images of either; the kernel's gradient is XLA's own."""
+    return (_shifted if shifted else _xla)(x, kernel, stride)
 
 
-def _few_forward(x: Images, kernel: Kernel, stride: int) -> tuple[Images, tuple[Images, Kernel]]:
-    return _few(x, kernel, stride), (x, kernel)
+def _spatial_forward(
+    x: Images, kernel: Kernel, stride: int, shifted: bool, shifted_back: bool
+) -> tuple[Images, tuple[Images, Kernel]]:
+    return _spatial(x, kernel, stride, shifted, shifted_back), (x, kernel)
 
 
-def _few_backward(stride: int, saved: tuple[Images, Kernel], gradient: Images) -> tuple[Images, Kernel]:
+def _spatial_backward(
+    stride: int, shifted: bool, shifted_back: bool, saved: tuple[Images, Kernel], gradient: Images
+) -> tuple[Images, Kernel]:
     x, kernel = saved
-    (to_images,) = jax.linear_transpose(lambda x: _shifted(x, kernel, stride), x)(gradient)
+    back = _shifted if shifted_back else _xla
+    (to_images,) = jax.linear_transpose(lambda x: back(x, kernel, stride), x)(gradient)
     (to_kernel,) = jax.linear_transpose(lambda kernel: _xla(x, kernel, stride), kernel)(gradient)
     return to_images, to_kernel
 
 
-_few.defvjp(_few_forward, _few_backward)
+_spatial.defvjp(_spatial_forward, _spatial_backward)

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from scipy import special
 
 from scalelaw.architecture import Block, Variant
-from scalelaw.train.convolution import convolve, standardise
+from scalelaw.train.convolution import centre, convolve
 
 GAMMA = 1.7015043497085571  # makes the variance of gamma * gelu(z) one for z from N(0, 1)
 ALPHA = 0.2  # the residual branch's share
@@ -101,8 +101,8 @@ class Convolution(nnx.Module):
 
     def __call__(self, x: Images) -> Images:
         """Standardises in the parameters' type, convolves in the images'."""
-        kernel = standardise(self.w[...], self.gain[...]).astype(x.dtype)
-        return convolve(x, kernel, stride=self.stride, groups=self.groups) + self.bias[...].astype(x.dtype)
+        kernel, scale = centre(self.w[...], self.gain[...])
+        return convolve(x, kernel, scale, stride=self.stride, groups=self.groups) + self.bias[...].astype(x.dtype)
 
 
 class Linear(nnx.Module):

@@ -51,6 +51,9 @@ PEERS = (
     Peer("simple-scaling-laws", "0.2.0", "simple_scaling_laws_fit.py",
          (*NUMERICS, "polars==2.1.0", "pyyaml==6.0.3"), alone=True),
 )  # fmt: skip
+# without torchvision, which it asks for: its script needs no transforms
+TIMM = Peer("timm", "1.0.31", "timm_nfnet.py",
+            (*NUMERICS[:1], "torch==2.13.0", "pillow", "pyyaml", "safetensors", "huggingface_hub"), alone=True)  # fmt: skip
 
 
 def run(peer: Peer, table: Path, *arguments: str) -> dict[str, Any]:
@@ -63,6 +66,15 @@ def run(peer: Peer, table: Path, *arguments: str) -> dict[str, Any]:
     out = _call([str(python), str(HERE / peer.script), str(table), *arguments], RUN_SECONDS, f"{peer} does not run")
     answer: dict[str, Any] = json.loads(out.splitlines()[-1])
     return answer
+
+
+def command(peer: Peer, *arguments: str) -> list[str]:
+    """How to start the peer's script, for whoever talks with it while it runs.
+
+    Raises:
+        Unavailable: when it cannot be built.
+    """
+    return [str(_built(peer)), str(HERE / peer.script), *arguments]
 
 
 def _built(peer: Peer) -> Path:
