@@ -39,7 +39,7 @@ SMALLEST = 1e-4  # of variance * fan_in, so that a kernel of nearly no spread is
 
 @jax.custom_vjp
 def centre(w: Kernel, gain: Scale) -> tuple[Kernel, Scale]:
-    """Returns c = w - mean and gain * rsqrt(max(var * fan_in, 1e-4)), mean and variance over all dimensions but the last.
+    """Returns w - mean and gain * rsqrt(max(var * fan_in, 1e-4)), moments over all dimensions but the last.
 
     Their product is the scaled weight standardisation of Brock, De, Smith 2021 (arXiv 2101.08692). What it costs on a
     CPU is memory, so the gradient is written out: seven passes over the weights, forward and back together.
