@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from scalelaw.cli.layout import columns
 from scalelaw.cli.tables import Json, print_json
+from scalelaw.text import columns
 
 if TYPE_CHECKING:
     from scalelaw.dedup.hashing import Kept

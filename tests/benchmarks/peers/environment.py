@@ -53,7 +53,8 @@ PEERS = (
 )  # fmt: skip
 # without torchvision, which it asks for: its script needs no transforms
 TIMM = Peer("timm", "1.0.31", "timm_nfnet.py",
-            (NUMERICS[0], "torch==2.13.0", "pillow", "pyyaml", "safetensors", "huggingface_hub"), alone=True)  # fmt: skip
+            (NUMERICS[0], "torch==2.13.0", "pillow", "pyyaml", "safetensors", "huggingface_hub"),
+            alone=True)  # fmt: skip
 
 
 def run(peer: Peer, table: Path, *arguments: str) -> dict[str, Any]:
