@@ -9,7 +9,7 @@ import pytest
 from scalelaw.errors import UserError
 from scalelaw.sweep import DataConfig, DataFacts, ModelConfig, RunConfig, TrainConfig
 from scalelaw.sweep.device_memory import board_memory, check_memory, memory_per_device
-from scalelaw.sweep.spec import DevicesSection
+from scalelaw.sweep.sections import DevicesSection
 
 FACTS = DataFacts(classes=30_000, resolution=224, train_images=4_000_000_000)
 PARAMS = 829_551_960 + 29_000 * 4_097  # of F7+, published at 1,000 classes, with a larger head

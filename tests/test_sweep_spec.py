@@ -138,7 +138,7 @@ BOUNDS = "peak_lr = { around = 1.6, factor = 2, points = 3 }"
         ({"train": TRAIN + "batchsize = 3\n"}, ["[train] batchsize: unknown key; did you mean 'batch_size'? (known: ep"]),
         ({"data": DATA + "rule = 3\n"}, ["[data] rule: unknown key; did you mean 'rules'? (known: source, "]),
         ({"sweep": '[sweep]\nnam = "x"\n'},
-         ["[sweep] name: is missing", "[sweep] nam: unknown key; did you mean 'name'? (known: name, utilisation)"]),
+         ["[sweep] name: is missing", "[sweep] nam: unknown key; did you mean 'name'? (known: name, utilisation"]),
         ({"sweep": '[sweep]\nname = "../x"\nutilisation = 36\n'},
          ["[sweep] name: must begin with a letter or digit and hold only letters, digits, '.', '_' and '-', not '../x'",
           "[sweep] utilisation: must be at most 1, not 36"]),

@@ -9,7 +9,7 @@ from scalelaw.errors import UserError
 from scalelaw.sweep.config import RunConfig
 from scalelaw.sweep.facts import DataFacts
 from scalelaw.sweep.recipes import rules_of
-from scalelaw.sweep.spec import DevicesSection
+from scalelaw.sweep.sections import DevicesSection
 
 
 def memory_per_device(config: RunConfig, facts: DataFacts, devices: DevicesSection) -> architecture.Memory:

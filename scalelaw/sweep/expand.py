@@ -10,7 +10,8 @@ from scalelaw import architecture, compute
 from scalelaw.errors import UserError
 from scalelaw.sweep.config import MAX_INT, OVERRIDES, DataConfig, ModelConfig, RunConfig, TrainConfig
 from scalelaw.sweep.facts import Cost, DataFacts, data_facts, run_cost, with_digest
-from scalelaw.sweep.spec import Grid, Spec, TrainSection, place_of_grid
+from scalelaw.sweep.sections import TrainSection
+from scalelaw.sweep.spec import Grid, Spec, place_of_grid
 
 
 @dataclass(frozen=True)

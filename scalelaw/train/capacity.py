@@ -8,7 +8,7 @@ import jax
 
 from scalelaw.sweep import DataFacts, RunConfig
 from scalelaw.sweep.device_memory import check_memory
-from scalelaw.sweep.spec import DevicesSection
+from scalelaw.sweep.sections import DevicesSection
 from scalelaw.train.mesh import Layout
 
 

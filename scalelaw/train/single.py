@@ -12,7 +12,7 @@ from scalelaw.errors import UserError
 from scalelaw.runs import Run
 from scalelaw.sweep import RunConfig
 from scalelaw.sweep.recipes import Recipe
-from scalelaw.sweep.spec import SweepSection
+from scalelaw.sweep.sections import SweepSection
 from scalelaw.train import final, loop, origin, processes
 from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Order, Source

@@ -21,7 +21,7 @@ from scalelaw.errors import UserError
 from scalelaw.runs import ResultsFolder, Run, files
 from scalelaw.sweep import DataFacts, RunConfig, data_facts, identity, run_cost
 from scalelaw.sweep.recipes import Recipe, rules_of
-from scalelaw.sweep.spec import SweepSection
+from scalelaw.sweep.sections import SweepSection
 from scalelaw.train import data, mesh, processes, single, step
 from scalelaw.train.capacity import check_capacity
 from scalelaw.train.data import Source
