@@ -61,6 +61,9 @@ def test_round_trip_is_exact_in_every_bit(params: Any, tmp_path: Path) -> None:
     assert same(loaded.params, params)
     weights.save(second, loaded.params)
     assert first.read_bytes() == second.read_bytes()
+    # equal types, but each another object, which pickle apart
+    weights.save(second, jax.tree.map(lambda leaf: np.array(leaf).view(np.dtype("f4").newbyteorder("<")), params))
+    assert first.read_bytes() == second.read_bytes()
     with jax.enable_x64(True):
         double = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64) / 3, params)
     weights.save(second, double)
