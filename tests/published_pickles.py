@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 from typing import Any
 
 import numpy as np
@@ -60,3 +61,8 @@ def dumps(named: dict[str, dict[str, Any]]) -> bytes:
     file = io.BytesIO()
     dump(named, file)
     return file.getvalue()
+
+
+def text(word: str) -> bytes:
+    """The instruction that puts a word on the stack."""
+    return b"X" + struct.pack("<I", len(word)) + word.encode()
