@@ -86,7 +86,7 @@ class Checkpoints:
                 self._opened().wait_until_finished()
         except Exception as error:  # whatever the file system or a library says: a lost checkpoint is no lost run
             self._last_step = -1
-            self.warn(f"{self.folder}: no checkpoint at step {step} ({files.reason(error)}); training goes on")
+            self.warn(f"{self.folder}: no checkpoint at step {step} ({_reason(error)}); training goes on")
             return False
         return True
 
@@ -126,7 +126,7 @@ class Checkpoints:
             try:
                 self._manager.close()
             except Exception as error:
-                self.warn(f"{self.folder}: the last checkpoint was not written ({files.reason(error)})")
+                self.warn(f"{self.folder}: the last checkpoint was not written ({_reason(error)})")
             self._manager = None
 
     def discard(self) -> None:
@@ -171,12 +171,17 @@ class Checkpoints:
     def _put_aside(self, step: int, error: Exception) -> None:
         earlier = [other for other in self.steps() if other < step]
         instead = f"the one of step {earlier[-1]} is taken" if earlier else "the run begins again"
-        self.warn(f"{self.folder}: the checkpoint of step {step} cannot be read ({files.reason(error)}); {instead}")
+        self.warn(f"{self.folder}: the checkpoint of step {step} cannot be read ({_reason(error)}); {instead}")
         self.close()
         if processes.leads():
             aside = self.folder / f"{UNREADABLE}{step}"
             shutil.rmtree(aside, ignore_errors=True)
             (self.folder / str(step)).rename(aside)
+
+
+def _reason(error: Exception) -> str:
+    """The start of what a library says; tensorstore's messages go on for pages."""
+    return files.reason(error).split(" [tensorstore_spec")[0][:300]
 
 
 def _leaves(state: Any) -> dict[str, Any]:
