@@ -1,7 +1,7 @@
 """`python kill_driver.py MOMENT LOG ARGS`: runs `scalelaw ARGS` and kills itself, by SIGKILL, at a moment.
 
-A moment is a number of seconds after the first batch, or the name of something that is under way then. LOG gets the
-examples of every batch that is fed: step, then indices.
+A moment is a number of seconds after the first batch (after the first new checkpoint with a `+`), or the name of
+something that is under way then. LOG gets the examples of every batch that is fed: step, then indices.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ def die() -> None:
 def main() -> None:
     moment, log, *arguments = sys.argv[1:]
     timed = float(moment) if moment.replace(".", "").isdigit() else None
+    folder = Path(arguments[arguments.index("-o") + 1])
+
+    def committed() -> set[Path]:
+        return {path for path in folder.glob("*/checkpoint/*") if path.name.isdigit()}
 
     from scalelaw import cli
     from scalelaw.runs import files
@@ -66,12 +70,17 @@ def main() -> None:
         evaluation.processes.alone = lambda: die() if next(count) == 2 else told()
     if moment == "restore":
         checkpoint.Checkpoints._read_state = lambda *_: die()
-    if moment == "checkpoint":  # being written: aside, not yet renamed
-        folder = Path(arguments[arguments.index("-o") + 1])
+    if moment == "checkpoint" or moment.startswith("+"):
+        earlier = committed()
 
         def watch() -> None:
-            while not list(folder.glob("*/checkpoint/*tmp*")):
-                time.sleep(0.001)
+            if moment == "checkpoint":  # being written: aside, not yet renamed
+                while not list(folder.glob("*/checkpoint/*tmp*")):
+                    time.sleep(0.001)
+            else:
+                while not committed() - earlier:
+                    time.sleep(0.001)
+                time.sleep(float(moment))
             die()
 
         threading.Thread(target=watch, daemon=True).start()

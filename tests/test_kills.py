@@ -22,7 +22,7 @@ from scalelaw.runs import UNREPEATABLE, RunTable
 from scalelaw.train.trace import UNREPEATABLE as TIMED
 from scalelaw.train.weights import final_weights
 
-IMAGES, BATCH, TRAINING = 60_000, 16, 4096
+IMAGES, BATCH, TRAINING = 100_000, 16, 4096
 SPEC = (
     TINY.replace('name = "tiny"', 'name = "tiny"\ncheckpoint_minutes = 0.0025')
     .replace("train_images = 256", f"train_images = {TRAINING}")
@@ -78,7 +78,7 @@ def test_killed_at_twenty_moments_a_run_ends_as_if_it_had_not_been(tmp_path):
     assert answer.returncode == 0, answer.stderr
 
     random = np.random.default_rng(7)
-    timed = [f"{seconds:.3f}" for seconds in random.uniform(0.0, 0.5, 12)]
+    timed = [f"{'+' * (k % 3 > 0)}{seconds:.3f}" for k, seconds in enumerate(random.uniform(0.0, 0.4, 12))]
     moments = [*timed[:3], *(moment for pair in zip(WHILE_TRAINING, timed[3:], strict=False) for moment in pair)]
     moments += [*timed[8:], *AT_THE_END]
     assert len(moments) == 20
