@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ jax = pytest.importorskip("jax", reason="the trainer needs jax")
 
 from scalelaw.train import origin  # noqa: E402
 from scalelaw.train.checkpoint import Checkpoints  # noqa: E402
+from scalelaw.train.mesh import Layout  # noqa: E402
 
 
 def state(seed: int) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def like(tree: Any) -> Any:
 
 
 def here(**changes: Any) -> origin.Origin:
-    found = origin.here({"run": "abc", "batch size": 16}, state(0), threads=1)
+    found = origin.here({"run": "abc", "batch size": 16}, state(0), Layout(), threads=1)
     return dataclasses.replace(found, **changes)
 
 
@@ -139,6 +141,7 @@ def test_a_damaged_one_is_passed_over_with_a_warning_or_does_no_harm(tmp_path, h
                 assert checkpoints.steps() == [1, 2]
         checkpoints.close()
     assert passed_over >= 3
+    gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -149,6 +152,7 @@ def test_when_all_are_damaged_the_run_begins_again(tmp_path):
     said: list[str] = []
     assert opened(tmp_path, said).restore(like(state(0))) is None
     assert ["step 1 is taken" in said[0], "begins again" in said[1]] == [True, True]
+    gc.collect()
 
 
 def test_other_shapes_are_another_versions(tmp_path):

@@ -19,8 +19,8 @@ from tiny_sweep import TINY, scalelaw
 pytest.importorskip("jax", reason="the trainer needs jax")
 
 from scalelaw.runs import UNREPEATABLE, RunTable
+from scalelaw.train.final import final_weights
 from scalelaw.train.trace import UNREPEATABLE as TIMED
-from scalelaw.train.weights import final_weights
 
 IMAGES, BATCH, TRAINING = 100_000, 16, 4096
 SPEC = (

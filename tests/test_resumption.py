@@ -18,14 +18,15 @@ import pytest
 jax = pytest.importorskip("jax", reason="the trainer needs jax")
 
 from scalelaw import architecture, compute, stopping  # noqa: E402
-from scalelaw.train import evaluation, loop, origin, recipe, step, trace  # noqa: E402
+from scalelaw.sweep import recipes  # noqa: E402
+from scalelaw.train import evaluation, loop, origin, step, trace  # noqa: E402
 from scalelaw.train.checkpoint import Checkpoints  # noqa: E402
 from scalelaw.train.data import Batch, Order, hierarchy  # noqa: E402
 from scalelaw.train.meter import Meter  # noqa: E402
 
 BATCH, IMAGES = 16, 2508
 MODEL = architecture.Variant("test", "nfnet", (8,), (1,), (1,), (8,), (1,), None)
-RULES = recipe.recipe("pretrain")
+RULES = recipes.recipe("pretrain")
 SOURCE = hierarchy.make(
     train_images=500, holdout_images=50, classes=4, symbols=8, levels=1, rules=2, patch=2, noise=0.1
 )
@@ -65,7 +66,7 @@ class Bench:
         self.opened: list[Checkpoints] = []
 
     def checkpoints(self, state: Any) -> Checkpoints:
-        here = origin.here({"batch size": BATCH}, state, 1)
+        here = origin.here({"batch size": BATCH}, state, self.programs.layout, 1)
         self.opened.append(Checkpoints(self.folder / "checkpoint", here, minutes=0, warn=pytest.fail))
         return self.opened[-1]
 

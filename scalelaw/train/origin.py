@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from scalelaw.errors import UserError
+from scalelaw.train.mesh import Layout
 
 
 class Elsewhere(UserError):
@@ -28,7 +29,7 @@ class Origin:
 
     Attributes:
         work: the run's id, batch size, images, training-set size, ...: never different within one run.
-        place: device kind, devices, mesh, processes, CPU threads: different only when allowed.
+        place: device kind, devices, their layout, processes, CPU threads: different only when allowed.
         software: versions of jax, and the kind of CPU: different with a remark in the run's row.
     """
 
@@ -46,9 +47,11 @@ class Origin:
             return Elsewhere(f"{folder}: was made with {changed}; bring that back, or remove the folder to begin again")
         changed = _changes(earlier["place"], self.place)
         if changed and not any_devices:
-            return Elsewhere(f"{folder}: was made with {changed}; sums round differently there, so the run would no "
-                             "longer be the one that it began as: bring that back, or go on all the same with "
-                             "--any-devices, or remove the folder to begin again")  # fmt: skip
+            return Elsewhere(
+                f"{folder}: was made with {changed}; sums round differently there, so the run would no longer be the "
+                "one that it began as: bring that back, or go on all the same with --any-devices (scalelaw train, "
+                "scalelaw run), or remove the folder to begin again"
+            )
         return None
 
     def remarks(self, earlier: Mapping[str, Any]) -> list[str]:
@@ -58,17 +61,17 @@ class Origin:
         return [f"went on elsewhere, equal only up to rounding: was {changed}"] if changed else []
 
 
-def here(work: Mapping[str, Any], state: Any, threads: int | None) -> Origin:
+def here(work: Mapping[str, Any], state: Any, layout: Layout, threads: int | None) -> Origin:
     """The origin of a run that trains in this process.
 
     Args:
         work: JSON values.
-        state: its initial state; the placement of its arrays is the run's.
+        state: its initial state; its arrays are on the run's devices.
+        layout: of the devices.
         threads: CPU threads of a training step, None when nobody has set them.
     """
     leaves = jax.tree.leaves(state)
     devices = set().union(*(leaf.sharding.device_set for leaf in leaves))
-    meshes = {str(dict(leaf.sharding.mesh.shape)) for leaf in leaves if hasattr(leaf.sharding, "mesh")}
     kinds = sorted({device.device_kind for device in devices})
     on_cpu = {device.platform for device in devices} == {"cpu"}
     return Origin(
@@ -76,7 +79,9 @@ def here(work: Mapping[str, Any], state: Any, threads: int | None) -> Origin:
         place={
             "device kind": ", ".join(kinds),
             "devices": len(devices),
-            "mesh": ", ".join(sorted(meshes)) if len(devices) > 1 else None,
+            "[devices] params": layout.params,
+            "[devices] accumulate": layout.accumulate,
+            "[devices] remat": layout.remat,
             "processes": jax.process_count(),
             "threads": threads if on_cpu else None,
         },

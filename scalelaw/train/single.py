@@ -67,7 +67,7 @@ def trained(
         habits.emit({"event": "warning", "message": sentence})
 
     def open_checkpoints(state: State) -> Checkpoints:
-        here = origin.here(work_of(row, config, source), state, habits.threads)
+        here = origin.here(work_of(row, config, source), state, programs.layout, habits.threads)
         opened.append(
             Checkpoints(
                 habits.folder / CHECKPOINTS,
