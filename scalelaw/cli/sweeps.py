@@ -207,7 +207,7 @@ def _model_words(run: PlannedRun) -> str:
 
 def _layout(spec: Spec) -> str:
     devices = spec.devices
-    said = "one device" if devices.count == 1 else f"{devices.count} devices"
+    said = "one device" if devices.planned == 1 else f"{devices.planned} devices"
     said += f" of {devices.hardware}" if devices.hardware else ""
     said += f", {devices.params} to a copy of the parameters" if devices.params > 1 else ""
     said += f", batches in {devices.accumulate} parts" if devices.accumulate > 1 else ""

@@ -15,10 +15,28 @@ if TYPE_CHECKING:
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
 
+Coordinator = Annotated[
+    str | None,
+    arg(
+        metavar="HOST:PORT",
+        help="Train one run in several processes: where the first of them listens, the same in all; auto where the "
+        "cluster tells (TPU pods, Slurm, Open MPI).",
+    ),
+]
+Processes = Annotated[int | None, arg(help="How many processes; with --coordinator HOST:PORT.")]
+Process = Annotated[int | None, arg(help="Which of them this is, from 0; with --coordinator HOST:PORT.")]
 Events = Annotated[bool, arg(help="Print one JSON object for each event.")]
 
 
-def train(spec: Positional[Path], out: Out = None, threads: int | None = None, any_devices: bool = False) -> int:
+def train(
+    spec: Positional[Path],
+    out: Out = None,
+    threads: int | None = None,
+    any_devices: bool = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
+) -> int:
     """Trains the one run of a TOML spec of single values, and goes on with it when run again.
 
     Args:
@@ -37,6 +55,7 @@ def train(spec: Positional[Path], out: Out = None, threads: int | None = None, a
 
     count = len(local.cores()) if threads is None else threads
     _check_threads(count)
+    _check_processes(coordinator, processes, process)
     checked = read_spec(spec)
     planned = expand(checked)
     if len(planned) > 1:
@@ -48,16 +67,23 @@ def train(spec: Positional[Path], out: Out = None, threads: int | None = None, a
     if (root / "sweep.json").exists():
         same_sweep(results, checked.sweep.name)
         _same_run(results, run, files.read_json(root / "sweep.json")["runs"])
-    record_sweep(results, checked, planned, spec)
-    console = Console(file=sys.stdout, soft_wrap=True)
-    with Narration(run, root, console) as narration:
+    if coordinator is not None:
         _prepare_jax(count)
+        _join(coordinator, processes, process)
+    leads = coordinator is None or _leads()
+    if leads:
+        record_sweep(results, checked, planned, spec)
+    with Narration(run, root, Console(file=sys.stdout, soft_wrap=True, quiet=not leads)) as narration:
+        _prepare_jax(count)
+        from scalelaw.train.processes import meet
         from scalelaw.train.worker import Worker
 
+        meet("recorded")
         try:
             failed = Worker(results, narration, threads=count, any_devices=any_devices).work([run.run_id])
         finally:
-            results.compact()
+            if leads:
+                results.compact()
     if narration.held_elsewhere:
         raise UserError(f"{root}: run {run.run_id} is being trained by another process; wait for it, or name another "
                         "folder with -o")  # fmt: skip
@@ -70,6 +96,9 @@ def run(
     json: Events = False,
     threads: int = 1,
     any_devices: bool = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ) -> int:
     """Trains the named runs of a results folder: the one command that every engine calls.
 
@@ -83,12 +112,15 @@ def run(
     from scalelaw.runs import ResultsFolder
 
     _check_threads(threads)
+    _check_processes(coordinator, processes, process)
     if not ids:
         raise UserError(f"no run named; scalelaw status {results} --runs lists them")
     folder = ResultsFolder(results)
     for run_id in ids:
         folder.config(run_id)
     _prepare_jax(threads)
+    if coordinator is not None:
+        _join(coordinator, processes, process)
     from scalelaw.train.worker import Worker
 
     def emit(event: dict[str, Any]) -> None:
@@ -112,6 +144,41 @@ def _check_threads(threads: int) -> None:
 
     if threads < 1:
         raise UserError(f"--threads {threads}: must be at least 1")
+
+
+def _check_processes(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    from scalelaw.errors import UserError
+
+    given = [name for name, value in (("--processes", processes), ("--process", process)) if value is not None]
+    if coordinator in (None, "auto"):
+        if given:
+            raise UserError(f"{' and '.join(given)}: go with --coordinator HOST:PORT; add it, or leave them out")
+        return
+    if processes is None or process is None:
+        raise UserError(f"--coordinator {coordinator}: needs --processes N and --process I too, or is auto")
+    if not 0 <= process < processes:
+        raise UserError(f"--process {process}: must be from 0 to {processes - 1}, one below --processes {processes}")
+
+
+def _join(coordinator: str, processes: int | None, process: int | None) -> None:
+    """Makes this one of several processes that train one run."""
+    import jax
+
+    from scalelaw.errors import UserError
+
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--coordinator {coordinator}: {str(error).splitlines()[0]}") from error
+
+
+def _leads() -> bool:
+    from scalelaw.train import processes
+
+    return processes.leads()
 
 
 def _prepare_jax(threads: int) -> None:

@@ -19,7 +19,7 @@ def memory_per_device(config: RunConfig, facts: DataFacts, devices: DevicesSecti
     the whole parameters once.
     """
     model, rules = architecture.variant(config.model.variant, config.model.family), rules_of(config)
-    rows = -(-config.train.batch_size // (devices.count * devices.accumulate))
+    rows = -(-config.train.batch_size // (devices.planned * devices.accumulate))
     needed = architecture.memory(
         model,
         facts.resolution,
@@ -50,7 +50,7 @@ def check_memory(config: RunConfig, facts: DataFacts, devices: DevicesSection, l
         return
     raise UserError(
         f"{config.model.variant} with batch {config.train.batch_size} at {facts.resolution} pixels needs "
-        f"{gigabytes(needed.total)} on each of {devices.count} devices ({gigabytes(needed.activations)} of it "
+        f"{gigabytes(needed.total)} on each of {devices.planned} devices ({gigabytes(needed.activations)} of it "
         f"activations); {where} has {gigabytes(limit)}. {_mend(config, facts, devices, limit)}"
     )
 
@@ -69,9 +69,9 @@ def gigabytes(size: float) -> str:
 def _mend(config: RunConfig, facts: DataFacts, devices: DevicesSection, limit: float) -> str:
     """The first change in [devices] that makes it fit: rematerialising, then more parts, then shared parameters."""
     for remat in (devices.remat, True):
-        for params in (devices.params, *(2**k for k in range(1, 11) if devices.count % 2**k == 0)):
+        for params in (devices.params, *(2**k for k in range(1, 11) if devices.planned % 2**k == 0)):
             accumulate = devices.accumulate
-            while accumulate * devices.count <= config.train.batch_size:
+            while accumulate * devices.planned <= config.train.batch_size:
                 wanted = devices.model_copy(update={"remat": remat, "params": params, "accumulate": accumulate})
                 if memory_per_device(config, facts, wanted).total <= limit:
                     changes = [

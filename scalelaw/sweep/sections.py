@@ -111,11 +111,17 @@ class DevicesSection(Section):
         params: devices that share one copy of the parameters; the others share the batch.
         accumulate: parts into which a batch is cut, one after the other.
         remat: compute the inside of every block anew in the backward pass, for less memory.
-        hardware, count: what the sweep is planned for: the memory that `--dry-run` prints, and refuses to exceed.
+        hardware, count: what the sweep is planned for: the memory that `--dry-run` prints, and refuses to exceed. A
+            run takes all devices there are.
     """
 
     params: PositiveInt = 1
     accumulate: PositiveInt = 1
     remat: Annotated[bool, Field(strict=True)] = False
     hardware: str | None = None
-    count: PositiveInt = 1
+    count: PositiveInt | None = None
+
+    @property
+    def planned(self) -> int:
+        """The devices that memory is planned for: `count`, or as few as `params` allows."""
+        return self.params if self.count is None else self.count

@@ -167,7 +167,7 @@ def _length_mistakes(train: TrainSection, place: str) -> list[str]:
 
 def _devices_mistakes(devices: DevicesSection, place: str) -> list[str]:
     found = []
-    if devices.count % devices.params:
+    if devices.count is not None and devices.count % devices.params:
         found.append(f"{place} params: {devices.params} does not divide the {devices.count} devices of count")
     if devices.hardware is not None:
         try:

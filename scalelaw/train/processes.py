@@ -37,6 +37,15 @@ def agreed(step: int, stop: bool, save: bool) -> tuple[bool, bool]:
     return bool(wishes[:, 0].any()), bool(wishes[0, 1])
 
 
+def meet(place: str) -> None:
+    """Waits until every process has come here; what one of them wrote before, all can read after."""
+    if alone():
+        return
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices(place)
+
+
 def led(mine: bool) -> bool:
     """What the leader says, to all."""
     if alone():

@@ -167,7 +167,7 @@ class Worker:
         if key not in self._sources:
             source = self._sources[key] = data.load(config.data)
             path = self.results.root / f"{config.data.name}-{config.data.train_images}.json"
-            if not path.exists():
+            if processes.leads() and not path.exists():
                 files.write_json(path, source.describe())
         return self._sources[key]
 
