@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from scalelaw import laws
 from scalelaw.backtest import choose, hold_out_largest
-from scalelaw.backtest.choice import _told_apart
+from scalelaw.backtest.choice import told_apart
 from scalelaw.errors import UserError
 
 
@@ -23,7 +23,7 @@ def test_the_true_law_is_picked_when_it_can_be_told():
     assert "told apart" in str(choice)
 
 
-def test_laws_that_agree_are_not_told_apart_and_the_simpler_comes_first():
+def test_laws_that_agree_are_nottold_apart_and_the_simpler_comes_first():
     """Runs on a power law: an offset of 0 and the shifted law without its shift say the same."""
     choice = choose(["offset", "shifted", "power"], **runs_of(laws.PowerLaw(A=1e3, alpha=0.12)))
     assert choice.best.law is laws.PowerLaw
@@ -41,9 +41,9 @@ def test_one_run_that_is_far_off_tells_no_laws_apart():
     one[0] = 0.3
     best, off_once, off_always = (replace(held, errors=errors) for errors in (small, one, every))
     assert off_once.rms > off_always.rms
-    assert not _told_apart((best,), (off_once,))
-    assert _told_apart((best,), (off_always,))
-    assert not _told_apart((best, off_always), (off_always, best))  # in every origin
+    assert not told_apart((best,), (off_once,))
+    assert told_apart((best,), (off_always,))
+    assert not told_apart((best, off_always), (off_always, best))  # in every origin
 
 
 def test_true_laws_are_seldom_called_worse():
