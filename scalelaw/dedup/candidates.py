@@ -13,7 +13,7 @@ from scalelaw.dedup.search import Hashes, Indices
 
 MOST = 32
 """Candidates of an image that are looked at: the nearest ones."""
-HITS_IN_MEMORY = 1 << 22
+PAIRS_IN_MEMORY = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,8 @@ def nearest(images: Hashes, views: Hashes, radius: int, *, within: bool = False,
     held = 0
     for hits in search.within(have.hashes, want.hashes, radius):
         waiting.append(np.stack([hits.first, hits.second, hits.distance.astype(np.int64)]))
-        held += len(hits)
-        if held > HITS_IN_MEMORY:
+        held += int(np.minimum(want.counts(hits.second), keep).sum())
+        if held > PAIRS_IN_MEMORY:
             best, waiting, held = _kept(best, waiting, want, views.shape[1], keep, cut), [], 0
     best = _kept(best, waiting, want, views.shape[1], keep, cut)
     return _of_images(best, have, cut, within)

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -129,6 +130,9 @@ def _with_processes(missing: list[tuple[Part, Path]], workers: int, each: Each) 
         jobs = [pool.submit(make, part, path) for part, path in missing]
         for job in as_completed(jobs):
             each(job.result())
+    except BrokenProcessPool as error:
+        raise UserError("a process that decodes images was killed, perhaps for memory; ask for fewer with --workers, "
+                        "and the same command goes on") from error  # fmt: skip
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,18 +145,26 @@ def walk(root: Path) -> list[File]:
     while left:
         folder = left.pop()
         try:
-            for entry in (root / folder).iterdir():
-                if entry.name.startswith("."):
-                    continue
-                name = f"{folder}{entry.name}"
-                if entry.is_dir():
-                    left.append(f"{name}/")
-                else:
-                    facts = entry.stat()
-                    found.append(File(name, facts.st_size, facts.st_mtime_ns))
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    name = f"{folder}{entry.name}"
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        left.append(f"{name}/")
+                    else:
+                        found.append(_file(name, entry))
         except OSError as error:
             raise UserError(f"{root / folder}: cannot be read ({reason(error)}); make it readable") from error
     return sorted(found)
+
+
+def _file(name: str, entry: os.DirEntry[str]) -> File:
+    try:
+        facts = entry.stat()
+    except OSError:  # a link to nothing: named when it is read
+        return File(name, 0, 0)
+    return File(name, facts.st_size, facts.st_mtime_ns)
 
 
 def fingerprint(files: Iterable[File]) -> str:
