@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
 import made_images as made
 
-from scalelaw.dedup import hashing, pairs, sources
+from scalelaw.dedup import arrays, hashing, pairs, parquet, sources
 from scalelaw.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -147,10 +148,28 @@ def test_pictures_come_in_order_with_their_bytes(kept_as):
     assert [picture.read() for picture in files] == [picture.read() for picture in rows]
 
 
-def test_the_fingerprint_is_of_the_files_and_not_of_their_place(kept_as, tmp_path):
-    before = sources.listing(kept_as["files"]).fingerprint
+@pytest.mark.parametrize("kind", ["files", "parquet", "bytes.parquet", "a.npz", "cifar"])
+def test_names_and_order_do_not_depend_on_the_parts(kind, kept_as, tmp_path, monkeypatch):
+    """A part may end anywhere, in Parquet after any row group."""
+    whole = [picture.name for picture in sources.pictures(kept_as[kind])]
+    for module in (sources, arrays, parquet):
+        monkeypatch.setattr(module, "PART_IMAGES", 4)
+    listing = sources.listing(kept_as[kind])
+    assert len(listing.parts) > 1 or kind == "bytes.parquet"
+    assert len({part.key for part in listing.parts}) == len(listing.parts)
+    kept = hashing.keep(listing, tmp_path / "thumbnails", workers=1)
+    assert list(kept.names(np.arange(20)).values()) == whole
+    assert len(kept) == listing.images == 20
+
+
+def test_the_fingerprint_is_of_the_files_and_not_of_their_place_or_time(kept_as, tmp_path):
+    before = sources.listing(kept_as["files"])
     moved = kept_as["files"].rename(tmp_path / "elsewhere")
-    assert sources.listing(moved).fingerprint == before
+    os.utime(moved / "000.png", (1, 1))
+    after = sources.listing(moved)
+    assert after.fingerprint == before.fingerprint
+    assert after.parts[0].key != before.parts[0].key  # but thumbnails are made again
+    before = after.fingerprint
     (moved / "019.png").unlink()
     assert sources.listing(moved).fingerprint != before
 

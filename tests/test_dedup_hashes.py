@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
 import made_images as made
 from PIL import Image
 
-from scalelaw.dedup import decode, hashes, verify
+from scalelaw.dedup import decode, hashes, pairs, verify
 from scalelaw.dedup.thumbnails import SIDE, shrink, thumbnails
 
 RNG = np.random.default_rng(0)
@@ -43,6 +43,18 @@ def test_mirrored_views_are_hashes_of_mirrored_images():
     plain = len(hashes.edges())
     assert (views[0] == hashes.hashes(THUMBS)[0]).all()
     assert np.bitwise_count(views[plain] ^ hashes.hashes(THUMBS[:, :, ::-1])[0]).max() <= 1  # rounding at the margin
+
+
+def test_alignment_begins_where_the_view_was(monkeypatch):
+    """The edges handed on give the view's hash again, also of a mirrored view, where left is right."""
+    seen = []
+    monkeypatch.setattr(
+        verify, "correlations", lambda first, second, edges: seen.extend([second, edges]) or np.zeros(34)
+    )
+    pairs._laid_over(THUMBS[:34].repeat(2, 0)[:34], np.tile(THUMBS[:1], (34, 1, 1)), np.arange(34))
+    for second, (top, bottom, left, right), want in zip(*seen, hashes.views(THUMBS[:1])[:, 0], strict=True):
+        rows, columns = hashes.stretch(top, bottom), hashes.stretch(left, right)
+        assert np.bitwise_count(hashes.packed(hashes.coefficients(second[None], rows, columns))[0] ^ want) <= 1
 
 
 def test_hash_bits_are_the_lowest_frequencies():
