@@ -25,7 +25,7 @@ def dedup(
     within: bool = False,
     out: Annotated[Path | None, arg(aliases=["-o"])] = None,
     radius: int = 12,
-    correlation: float = 0.7,
+    correlation: float = 0.75,
     max_corrupt: float = 0.01,
     decoys: bool = False,
     column: str | None = None,

@@ -179,7 +179,7 @@ def _identical(best: Best, train: Kept, against: Kept | None) -> None:
         return
     at = np.minimum(np.searchsorted(distinct, mine), len(distinct) - 1)
     match = rows[first[at]]
-    same = (distinct[at] == mine) & ~train.corrupt
+    same = distinct[at] == mine  # a corrupt image's digest is 0, which no other has
     if against is None:
         same &= match < np.arange(len(mine))
     best.other[same], best.view[same] = match[same], IDENTICAL

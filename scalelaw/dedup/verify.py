@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scalelaw.dedup.search import cores
 from scalelaw.dedup.thumbnails import SIDE, Thumbnails
 
-LEAST = 0.7
+LEAST = 0.75
 """Correlation from which on two images are one: see analysis/near_duplicates.md for what was measured."""
 STEPS, FARTHEST = 4, 0.12
 """Steps of the alignment; how far an edge may be moved, as a share of the side."""
@@ -106,9 +106,7 @@ def _correlation(first: Floats, moved: Floats, seen: Floats) -> NDArray[np.float
     def dot(x: Floats, y: Floats) -> NDArray[np.float64]:
         return np.asarray(np.einsum("dnij,dnij->n", x, y), np.float64)
 
-    norm = np.sqrt(dot(a, a) * dot(b, b))
-    found: NDArray[np.float64] = np.where(norm > 1e-3, dot(a, b) / np.maximum(norm, 1e-3), 0.0)
-    return found
+    return dot(a, b) / np.maximum(np.sqrt(dot(a, a) * dot(b, b)), 1e-3)
 
 
 def _gradient(images: Floats) -> Floats:
