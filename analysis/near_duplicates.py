@@ -112,8 +112,8 @@ def written(study: dict[str, Any]) -> str:
         shares = " | ".join(f"{one['found']} of {one['copies']}" for one in of)
         lines.append(f"| {name} | {shares} | {max(one['farthest'] for one in of)} | "
                      f"{min(one['least'] for one in of):.2f} |")  # fmt: skip
-    lines += ["", "Found by chance: images that have an earlier look-alike, equal bytes apart. The limit is one-sided, as "
-              "if pairs were independent: 3 over their number where none is found. Digits of 8 x 8 pixels do look "
+    lines += ["", "Found by chance: images that have an earlier look-alike, equal bytes apart. The limit is one-sided, "
+              "as if pairs were independent: 3 over their number where none is found. Digits of 8 x 8 pixels do look "
               "alike; this is not for images so small.", "",
               "| different images | images | too plain | pairs | within the radius | found | a pair | at most (95 %) |",
               "|---|---|---|---|---|---|---|---|"]  # fmt: skip
