@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from scalelaw.dedup.pairs import Found, Hashed
 
 SHOWN = 20
-SUSPICIOUS = 0.1
+SUSPICIOUS, FEW = 0.1, 10
+"""Share of the training images, and their number, from which on so many near-duplicates are doubted."""
 NAME_WIDTH = 44
 
 
@@ -142,7 +144,17 @@ def _answer(hashed: list[Hashed], found: dict[str, Found], radius: int, least: f
     for name, one in found.items():
         answer[name] = {"compared": one.compared, "looked_at": one.looked_at, "cut": one.cut,
                         "pairs": [asdict(pair) for pair in one.pairs]}  # fmt: skip
+    answer["warnings"] = list(_warnings(found, len(excluded), len(hashed[0].kept)))
     return answer
+
+
+def _warnings(found: dict[str, Found], excluded: int, images: int) -> Iterator[str]:
+    for name, one in found.items():
+        if one.cut:
+            yield f"{one.cut:,} images have more than 32 look-alikes ({name}), of which the nearest 32 do not fit"
+    if excluded > max(FEW, SUSPICIOUS * images):
+        yield (f"{excluded / images:.0%} of the training images is much; look at some first: tiny or schematic images "
+               "look alike without being copies")  # fmt: skip
 
 
 def _source(one: Hashed) -> dict[str, Any]:
@@ -164,9 +176,7 @@ def _lines(hashed: list[Hashed], found: dict[str, Found], answer: dict[str, Any]
                      f"of {found['decoys'].compared:.3g} pairs")  # fmt: skip
     lines.append(f"{answer['excluded']:,} of {len(hashed[0].kept):,} training images to leave out"
                  + (f", listed in {answer['written']}" if "written" in answer else ""))  # fmt: skip
-    if answer["excluded"] > SUSPICIOUS * len(hashed[0].kept):
-        lines.append("warning: that is more than a tenth; look at some first: tiny or schematic images look alike "
-                     "without being copies")  # fmt: skip
+    lines += [f"warning: {text}" for text in answer["warnings"]]
     return lines
 
 
@@ -197,8 +207,6 @@ def _table(found: Found, heading: str) -> list[str]:
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
     lines.append(f"{len(found.pairs):,} near-duplicates ({counts}) among {found.compared:.3g} pairs, "
                  f"{found.looked_at:,} of them looked at")  # fmt: skip
-    if found.cut:
-        lines.append(f"warning: {found.cut:,} images have more than 32 look-alikes, none of the nearest 32 fits")
     return lines
 
 
