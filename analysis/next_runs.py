@@ -59,6 +59,8 @@ MOST = 24
 DRAWN = 12
 """Surfaces that a choice is averaged over."""
 ENOUGH = 1.3
+ORACLES = "## What could be saved for the loss"
+"""Heads what next_runs_oracle.py adds to next_runs.md."""
 
 
 def grid_of(spend: float) -> Array:
@@ -222,6 +224,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).resolve().parent)
     args = parser.parse_args()
     path, readable = args.out / "next_runs.json", args.out / "next_runs.md"
+    added = readable.read_text(encoding="utf-8").partition(ORACLES) if readable.exists() else ("", "", "")
+    oracles = f"\n{added[1]}{added[2]}" if added[1] else ""
     kept: dict[str, dict[str, Any]] = {}
     if path.exists():
         for record in json.loads(path.read_text(encoding="utf-8"))["worlds"]:
@@ -235,7 +239,7 @@ def main() -> None:
             ordered = [kept[str(world)] for world in WORLDS if str(world) in kept]
             origin = {**provenance(), "command": "python analysis/next_runs.py " + " ".join(sys.argv[1:])}
             path.write_text(json.dumps(origin | {"worlds": ordered}) + "\n", encoding="utf-8")
-            readable.write_text(report(ordered, origin), encoding="utf-8")
+            readable.write_text(report(ordered, origin) + oracles, encoding="utf-8")
     print(table([kept[str(world)] for world in WORLDS if str(world) in kept and args.only in str(world)]))
 
 

@@ -220,3 +220,12 @@ def test_the_command(runs, tmp_path, capsys):
         assert word in text
     assert "plan --spend: budget" in run("--target", "1", "--spend=-1", code=2).err
     assert "--far" in run("--unit", "times", "--target", "500", "--spend", "1", code=2).err
+
+
+def test_a_plan_that_is_one_large_run_says_so(runs):
+    asked = sl.next_runs(runs, TARGET, sl.Budget(times=8), "loss")
+    dearest = asked.runs[0]
+    assert dearest.seeds == 1
+    assert dearest.flop > 0.8 * asked.cost_flop
+    assert f"one run of {dearest.variant} for {dearest.images:,} images is" in asked.sentence
+    assert "one run of" not in sl.next_runs(runs, TARGET, sl.Budget(times=1), "loss").sentence

@@ -11,6 +11,7 @@ from scalelaw.plan.design import seeds
 from scalelaw.plan.design.basis import Basis, basis_of
 from scalelaw.plan.design.cells import Cells, cells
 from scalelaw.plan.design.exchange import Counts, choose
+from scalelaw.plan.design.one_run import about_one_run
 from scalelaw.plan.design.questions import Questions
 from scalelaw.plan.design.recipe import next_sweep, recipes
 from scalelaw.plan.design.result import Expected, NextRuns, NextStatus, Purchase
@@ -81,6 +82,9 @@ def next_runs(
     if status in ("nothing_helps", "nothing_affordable"):
         expected = {name: one.unchanged() for name, one in expected.items()}
     else:
+        if want == "loss":  # whose best purchase may be one run, as anybody would have it
+            told = about_one_run(begun[want], grid, chosen.counts, left, most, want)
+            sentence += "" if told is None else f"; {told}"
         purchases, notes = recipes(runs, _purchases(known, grid, chosen.counts, first, per_hour, unique))
         warnings += notes
     toml, no_toml, asked = None, None, f"Asked: {want} at {aim:.4g} FLOP, spend {budget:.4g} FLOP."
@@ -138,9 +142,8 @@ def _judged(
             f"no affordable run would lower the expected error of the {want} by {100 * WORTH:g} % or more; raise the "
             "spend, or take what is known",
         )
-    sentence = (
-        f"{int(counts.sum()) + (0 if first is None else first.count)} runs lower the expected error of the {want} "
-    )
+    count = int(counts.sum()) + (0 if first is None else first.count)
+    sentence = f"{count} {'run lowers' if count == 1 else 'runs lower'} the expected error of the {want} "
     sentence += f"by {100 * fall:.0f} %, from {asked.before:.3g} to {asked.after:.3g}"
     return ("chosen", sentence) if first is None else ("seeds_first", f"{first.why}; {sentence}")
 
