@@ -1,6 +1,6 @@
 """The most that any choice of runs could save for the loss, by a chooser that knows what nobody does.
 
-    python analysis/next_runs_oracle.py              # half a minute; then rewrites next_runs.md with it
+    python analysis/next_runs_oracle.py              # a minute; then rewrites next_runs.md with it
 
 For each world of next_runs.py two oracles spend what the planned runs spend, on the same grid and with as many runs at
 most. The first knows the truth: parameters, noise and the very error of the fitted form. The second knows as much but

@@ -1,0 +1,38 @@
+"""The oracle's linear errors against simulated fits, and what an oracle must do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
+import designs
+import next_runs_oracle as oracle
+
+SPEND = 1 / 16
+
+
+@pytest.mark.parametrize(
+    "world",
+    [designs.World(0.5, 0.003), designs.World(0.5, 0.003, size_effect=0.005), designs.World(0.3, 0.003, "interaction")],
+    ids=str,
+)
+def test_errors_are_those_of_simulated_fits(world):
+    truth = oracle.Truth.of(world)
+    y, effects = designs.pilots(world, 600, 0)
+    points, counts = designs.equal_compute(3, 5, 4)(truth.theta, SPEND)
+    off = designs.outcome(world, y, effects, points, np.repeat(counts, 600, axis=0), np.random.default_rng(1))[:, 1]
+    assert oracle.laid(truth, "3 budgets x 5 sizes, x4", SPEND) == pytest.approx(designs.rms(off), rel=0.12)
+
+
+def test_to_know_more_is_to_err_less():
+    three = [oracle.Truth.of(designs.World(0.5, 0.01, kind)) for kind in oracle.KINDS]
+    goal = np.array([oracle.laid(truth, "one run", SPEND) for truth in three])
+    of_three = oracle.best(three, SPEND, goal) / goal
+    assert of_three.max() <= 1 + 1e-3  # one run is among the designs
+    alone = [oracle.best([truth], SPEND, goal[[k]])[0] / goal[k] for k, truth in enumerate(three)]
+    assert max(alone) < 0.9
+    assert (np.array(alone) <= of_three + 1e-3).all()
