@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -36,3 +37,10 @@ def test_to_know_more_is_to_err_less():
     alone = [oracle.best([truth], SPEND, goal[[k]])[0] / goal[k] for k, truth in enumerate(three)]
     assert max(alone) < 0.9
     assert (np.array(alone) <= of_three + 1e-3).all()
+
+
+def test_the_written_table_is_that_of_the_record():
+    here = Path(oracle.__file__).parent
+    records = json.loads((here / "next_runs_oracle.json").read_text(encoding="utf-8"))["worlds"]
+    assert (here / "next_runs.md").read_text(encoding="utf-8").endswith(oracle.table(records))
+    assert len(records) == len(designs.WORLDS)
