@@ -164,6 +164,7 @@ def _join(coordinator: str, processes: int | None, process: int | None) -> None:
     """Makes this one of several processes that train one run."""
     import jax
 
+    from scalelaw import stopping
     from scalelaw.errors import UserError
 
     try:
@@ -173,6 +174,7 @@ def _join(coordinator: str, processes: int | None, process: int | None) -> None:
             jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"--coordinator {coordinator}: {str(error).splitlines()[0]}") from error
+    stopping.listen()  # jax has put a handler of its own in the place of ours
 
 
 def _leads() -> bool:
