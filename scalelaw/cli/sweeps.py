@@ -63,6 +63,7 @@ def sweep(
         _print_plan(checked, planned, todo, expectation, count)
         return 0
     record_sweep(results, checked, planned, spec)
+    results.drop_checkpoints(done)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
     say = f"{root}: {len(planned)} runs, {len(done)} already done"
     if not todo:

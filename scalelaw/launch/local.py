@@ -28,6 +28,7 @@ Emit = Callable[[dict[str, Any]], None]
 ATTEMPTS = 2  # of a run that takes its worker down with it
 ERROR_LINES = 12
 GRACE_SECONDS = 60.0  # for a worker to write its checkpoint when asked to end; a second signal kills it at once
+PATIENCE_SECONDS = 1.0  # before it is said that workers are waited for
 POLL_SECONDS = 0.5
 FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # exit codes of a worker
 
@@ -214,18 +215,24 @@ class Crew:
         )
 
     def stop(self) -> None:
-        """Asks the workers to end, then makes them."""
+        """Asks the workers to end, with a checkpoint of the run in flight, then makes them."""
         try:
             for worker in self.running:
                 worker.process.terminate()
-            until = time.monotonic() + GRACE_SECONDS
-            for worker in self.running:
-                try:
-                    worker.process.wait(max(0.0, until - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    continue
+            if not self._ended_within(PATIENCE_SECONDS):
+                self.emit({"event": "stopping", "workers": len(self.running), "seconds": GRACE_SECONDS})
+                self._ended_within(GRACE_SECONDS)
         finally:
             for worker in self.running:
                 worker.process.kill()
                 worker.process.wait()
                 worker.errors.close()
+
+    def _ended_within(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        for worker in self.running:
+            try:
+                worker.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return False
+        return True

@@ -51,6 +51,10 @@ class SweepProgress:
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Takes one event of a worker or of the engine."""
         kind = event["event"]
+        if kind == "stopping":
+            self.console.print(f"waiting up to {event['seconds']:.0f} s for {event['workers']} workers to write their "
+                               "checkpoints; a second signal ends them at once", highlight=False)  # fmt: skip
+            return
         self._waiting = event["runs"] if kind == "waiting" else 0
         if kind != "waiting":
             self._take(event["run_id"], kind, event)
@@ -60,8 +64,10 @@ class SweepProgress:
         self._compiling.discard(run_id)
         if kind == "compiling":
             self._compiling.add(run_id)
-        elif kind == "progress":
+        elif kind == "progress" or kind == "resumed":
             self._shares[run_id] = event["images"] / self.images[run_id]
+        elif kind == "warning":
+            self.console.print(f"run {run_id}: {event['message']}", highlight=False, markup=False)
         elif kind == "lost":
             self._shares.pop(run_id, None)
             self.console.print(f"run {run_id}: {event['reason']}", highlight=False)

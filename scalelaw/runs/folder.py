@@ -1,6 +1,7 @@
 """The results folder: results/<name>/{sweep.json, runs.parquet, <run_id>/{config.json, row.parquet, ...}}.
 
-A run's folder holds `config.json`, `status.json`, `lease`, `trace/part-*.parquet` and, once done, `row.parquet`.
+A run's folder holds `config.json`, `status.json`, `lease`, `trace/part-*.parquet`, while it trains `checkpoint/` and,
+once done, `final/weights.npz` and `row.parquet`.
 `runs.parquet` is a copy of the rows for fast reading, made anew when it is absent; the truth is one folder a run.
 """
 
@@ -26,6 +27,7 @@ from scalelaw.runs.schema import Run, Status, arrow_schema
 
 PLACES = ("path", "holdout_path", "exclude", "cache")
 """Settings of [data] that are paths."""
+CHECKPOINTS = "checkpoint"  # in a run's folder, until it has its row
 _SLACK_NS = 2_000_000_000  # file times may be this coarse
 
 
@@ -152,6 +154,13 @@ class ResultsFolder:
         """Writes the row of a run: the moment from which it is finished, diverged or failed."""
         assert run.run_id is not None
         files.write_parquet(self.run_path(run.run_id) / "row.parquet", rows_to_arrow([run]))
+
+    def drop_checkpoints(self, run_ids: Iterable[str]) -> None:
+        """Removes the checkpoints of runs that have their row, which may be killed just before they do it."""
+        for run_id in run_ids:
+            path = self.run_path(run_id)
+            if (path / CHECKPOINTS).exists():
+                shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
 
     def read_rows(self) -> tuple[pa.Table, list[str]]:
         """All rows, sorted by run_id, and a sentence for each file that could not be read.

@@ -129,12 +129,6 @@ class Checkpoints:
                 self.warn(f"{self.folder}: the last checkpoint was not written ({_reason(error)})")
             self._manager = None
 
-    def discard(self) -> None:
-        """Removes all of them: the run has its row."""
-        self.close()
-        if processes.leads():
-            shutil.rmtree(self.folder, ignore_errors=True)
-
     def _opened(self) -> Any:
         if self._manager is None:
             import orbax.checkpoint as ocp

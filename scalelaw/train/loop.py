@@ -21,16 +21,15 @@ from scalelaw.runs import Status
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.train import processes
 from scalelaw.train.checkpoint import Checkpoints
-from scalelaw.train.data import Order, Source
+from scalelaw.train.data import Source
 from scalelaw.train.evaluation import Evaluation, Stopped, diverging, evaluate, guessing
-from scalelaw.train.meter import Meter
-from scalelaw.train.schedule import learning_rate
+from scalelaw.train.schedule import Schedule, learning_rate
 from scalelaw.train.standing import Standing
 from scalelaw.train.step import Programs, State
+from scalelaw.train.supply import Supply
 from scalelaw.train.trace import Trace
 
 LOOKS = 64  # the training loss is looked at about so often in a run, whatever its length and the trace's rows
-TRACE_ROWS = 64  # about so many rows of a run's trace, whatever its length
 QUICK_HOLDOUT = 1024  # held-out images of the evaluations on the way; the last takes all
 DIVERGED_EVALUATIONS = 3
 EVENT_SECONDS = 0.5
@@ -58,27 +57,6 @@ class Outcome:
     seconds: dict[str, float]
     reason: str | None
     state: State
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """One run's schedule.
-
-    Attributes:
-        order: which example comes when.
-        peak_lr: learning rate at the end of warm-up.
-        evaluations: how many, evenly spaced, the last at the end.
-        seed: of the initial weights.
-        meter: what images cost, for the trace.
-        trace_rows: about so many rows in the trace, besides those of the evaluations.
-    """
-
-    order: Order
-    peak_lr: float
-    evaluations: int
-    seed: int
-    meter: Meter
-    trace_rows: int = TRACE_ROWS
 
 
 def run(
@@ -159,15 +137,14 @@ class _Training:
         order, now = self.order, self.now
         if now.unevaluated and (ended := self._evaluate()):
             return ended
-        batches = self.source.feed(order, now.step, self.programs.rows)
+        supply = Supply(self.source.feed(order, now.step, self.programs.rows), self.watch)
         last_event = last_flush = time.monotonic()
         metrics: dict[str, jax.Array] = {}
         unread: dict[str, Any] | None = None  # of the step before; from a checkpoint they come as numbers
         if now.unread is not None:
             unread, now.unread = now.unread, None
         for step in range(now.step + 1, order.steps + 1):
-            with self.watch("wait"):
-                batch = next(batches)
+            batch = supply.next(metrics)
             with self.watch("train"):
                 self.state, metrics = self.programs.train(self.state, self.source.arrays, batch, self.rates[step - 1])
             now.step = step

@@ -1,12 +1,39 @@
-"""How the learning rate moves: one cosine over the whole run, after a linear warm-up."""
+"""One run's schedule, and how the learning rate moves in it: one cosine over the whole run, after a linear warm-up."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from scalelaw.train.data import Order
+from scalelaw.train.meter import Meter
+
+TRACE_ROWS = 64  # about so many rows of a run's trace, whatever its length
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One run's schedule.
+
+    Attributes:
+        order: which example comes when.
+        peak_lr: learning rate at the end of warm-up.
+        evaluations: how many, evenly spaced, the last at the end.
+        seed: of the initial weights.
+        meter: what images cost, for the trace.
+        trace_rows: about so many rows in the trace, besides those of the evaluations.
+    """
+
+    order: Order
+    peak_lr: float
+    evaluations: int
+    seed: int
+    meter: Meter
+    trace_rows: int = TRACE_ROWS
 
 
 def learning_rate(step: Any, steps: int, peak_lr: float, warmup: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from scalelaw import compute
 from scalelaw.errors import UserError
 from scalelaw.runs import Run
+from scalelaw.runs.folder import CHECKPOINTS
 from scalelaw.sweep import RunConfig
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.sweep.sections import SweepSection
@@ -17,10 +19,9 @@ from scalelaw.train import final, loop, origin, processes
 from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Order, Source
 from scalelaw.train.meter import Meter
+from scalelaw.train.schedule import Schedule
 from scalelaw.train.step import Programs, State
 from scalelaw.train.trace import Trace
-
-CHECKPOINTS, TRACE = "checkpoint", "trace"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def trained(
     settings, train = habits.settings, config.train
     order = Order(int(row.run_id, 16), row.unique_images, train.images, train.batch_size)
     meter = Meter(row.macs_per_image, known_hardware(str(row.hardware)), row.devices or 1, settings.utilisation)
-    schedule = loop.Schedule(order, train.peak_lr, train.evaluations, train.seed, meter, settings.trace_rows)
-    trace = Trace(habits.folder / TRACE, utilisation_of=meter.utilisation_of, writes=processes.leads())
+    schedule = Schedule(order, train.peak_lr, train.evaluations, train.seed, meter, settings.trace_rows)
+    trace = Trace(habits.folder / "trace", utilisation_of=meter.utilisation_of, writes=processes.leads())
     opened: list[Checkpoints] = []
 
     def warn(sentence: str) -> None:
@@ -82,6 +83,10 @@ def trained(
 
     try:
         outcome = loop.run(schedule, programs, source, rules, trace, habits.emit, open_checkpoints)
+    except Exception:
+        with suppress(UserError):  # a run that fails keeps its trace too
+            trace.flush()
+        raise
     finally:
         for checkpoints in opened:
             checkpoints.close()

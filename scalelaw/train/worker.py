@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -155,7 +154,7 @@ class Worker:
     def _discard(self, run_id: str) -> None:
         """Removes the checkpoints of a run that has its row."""
         if processes.leads() and self.results.row_status(run_id) in DONE:
-            shutil.rmtree(self.results.run_path(run_id) / single.CHECKPOINTS, ignore_errors=True)
+            self.results.drop_checkpoints([run_id])
 
     def _note(self, run_id: str, facts: dict[str, Any]) -> None:
         if processes.leads():
