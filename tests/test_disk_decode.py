@@ -153,9 +153,8 @@ def png_claiming(width, height):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
 def jpeg_claiming(width, height):
@@ -182,10 +181,10 @@ def test_what_is_no_image_is_said_to_be_unreadable(monkeypatch, content, simple)
         decode.square(content, whole, 8)
 
 
-@pytest.mark.parametrize("bomb", [png_claiming(30000, 30000), jpeg_claiming(60000, 60000)])
+@pytest.mark.parametrize("bomb", [png_claiming(30000, 30000), jpeg_claiming(60000, 60000)], ids=["PNG", "JPEG"])
 def test_a_decompression_bomb_costs_no_memory(bomb):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(decode.UnreadableError, match="pixels, more than"):
+    with pytest.raises(decode.UnreadableError, match="pixels"):
         decode.square(bomb, whole, 8)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB; their pixels are gigabytes
 

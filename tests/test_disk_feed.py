@@ -169,13 +169,13 @@ def test_a_run_without_end_costs_no_memory_ahead():
 
 # On the device
 
+augmented = jax.jit(augment.augmented, static_argnames="crop")
+
 
 def draw(count, crop, seed=3, epoch=0, side=16):
     images = jax.random.normal(jax.random.key(0), (count, side, side, 3))
     index, epoch = np.arange(count), np.full(count, epoch)
-    return np.asarray(images), np.asarray(
-        augment.augmented(images, augment.key_of(seed, count), epoch, index, crop=crop)
-    )
+    return np.asarray(images), np.asarray(augmented(images, augment.key_of(seed, count), epoch, index, crop=crop))
 
 
 def test_mirroring_takes_half_of_the_images():
@@ -202,11 +202,11 @@ def test_crops_move_each_way_evenly_and_bring_in_the_mean_colour():
 def test_device_augmentation_is_a_function_of_seed_epoch_and_index():
     images = jax.random.normal(jax.random.key(1), (6, 16, 16, 3))
     index, epoch, key = np.arange(6) + 10, np.arange(6) // 2, augment.key_of(7, 6)
-    whole = np.asarray(augment.augmented(images, key, epoch, index, crop=True))
+    whole = np.asarray(augmented(images, key, epoch, index, crop=True))
     shuffled = np.array([4, 0, 5, 2, 1, 3])
     for rows in (shuffled, shuffled[:2], [3]):
-        part = augment.augmented(images[np.array(rows)], key[: len(rows)], epoch[rows], index[rows], crop=True)
+        part = augmented(images[np.array(rows)], key[: len(rows)], epoch[rows], index[rows], crop=True)
         assert np.asarray(part).tobytes() == whole[rows].tobytes()
-    for other in (augment.augmented(images, augment.key_of(8, 6), epoch, index, crop=True),
-                  augment.augmented(images, key, epoch + 1, index, crop=True)):  # fmt: skip
+    for other in (augmented(images, augment.key_of(8, 6), epoch, index, crop=True),
+                  augmented(images, key, epoch + 1, index, crop=True)):  # fmt: skip
         assert (np.asarray(other) != whole).any()
