@@ -102,7 +102,7 @@ def test_other_colour_spaces_become_red_green_blue(kind, mode):
 
 
 def test_random_crops_are_as_large_and_as_wide_as_set():
-    """Against the distribution: area even between the bounds, log of width over height even, wherever both always fit."""
+    """Against the distribution: area even between the bounds, log of width over height even, where both always fit."""
     area, aspect = (0.08, 0.5), (0.8, 1.25)
     boxes = [crops.Crop(crops.words(0, epoch, 1), area, aspect)(1000, 1000) for epoch in range(3000)]
     left, top, right, bottom = np.array(boxes, float).T

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from scalelaw.sweep.disk.parquet import Parquet
 from scalelaw.sweep.disk.records import Records
 
 SPLIT = 0x73706C  # keeps the split's draws apart from other uses of the same seed
+LONG_SECONDS = 1.0
+_KEPT: dict[Any, tuple[Any, ImageSet]] = {}
 SHARE_HELD_OUT = 5  # of images split off, at most one in so many
 
 
@@ -150,30 +152,23 @@ def _without(
 
 
 def _opened(data: DataSection, path: str, known: tuple[str, ...] | None, classes: int | None, fresh: bool) -> ImageSet:
-    if fresh and data.source == "folder":
-        return Folder(path, known)
-    return _kept(
-        data.source, path, data.image_key, data.label_key, data.cache, known, classes, _stamp(data.source, path)
-    )
+    """The files listed; a listing that took long serves the whole of a plan."""
+    key = (data.source, path, data.image_key, data.label_key, data.cache, known, classes)
+    stamp = _stamp(data.source, path)
+    if key in _KEPT and _KEPT[key][0] == stamp and not (fresh and data.source == "folder"):
+        return _KEPT[key][1]
+    began, images = time.monotonic(), _listed(data, path, known, classes)
+    if time.monotonic() - began > LONG_SECONDS:
+        _KEPT[key] = (stamp, images)
+    return images
 
 
-@functools.lru_cache(maxsize=8)
-def _kept(
-    source: str,
-    path: str,
-    image_key: str,
-    label_key: str,
-    cache: str | None,
-    known: tuple[str, ...] | None,
-    classes: int | None,
-    _: Any,
-) -> ImageSet:
-    """One listing serves all of a plan."""
-    if source == "folder":
+def _listed(data: DataSection, path: str, known: tuple[str, ...] | None, classes: int | None) -> ImageSet:
+    if data.source == "folder":
         return Folder(path, known)
-    if source == "parquet":
-        return Parquet(path, image_key, label_key, known, classes, cache)
-    return Records(path, image_key, label_key, classes)
+    if data.source == "parquet":
+        return Parquet(path, data.image_key, data.label_key, known, classes, data.cache)
+    return Records(path, data.image_key, data.label_key, classes)
 
 
 def _stamp(source: str, path: str) -> tuple[Any, ...]:
