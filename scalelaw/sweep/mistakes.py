@@ -13,6 +13,12 @@ PER_LEVEL = {
     "branching": '"2" or "2x2"',
     "zipf_a": 'a number of at least 0 or "uniform"',
 }
+LISTS = {
+    "crop_area": "two numbers above 0, as [0.08, 1.0]",
+    "crop_aspect": "two numbers above 0, as [0.75, 1.33]",
+    "pixel_mean": "three numbers, as [0.485, 0.456, 0.406]",
+    "pixel_std": "three numbers above 0, as [0.229, 0.224, 0.225]",
+}
 AROUND = "peak_lr = { around = 1.6, factor = 2, points = 3 }"
 _KINDS = {
     "too_short": "is an empty list, so the grid is empty; give at least one value",
@@ -40,6 +46,8 @@ def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
     given = value.get(key) if isinstance(value, dict) else None
     if key in PER_LEVEL:
         return f"{place} {key}: must be {PER_LEVEL[key]}, or a list of one per level{_not(given)}"
+    if key in LISTS:
+        return f"{place} {key}: must be {LISTS[key]}{_not(given)}"
     inside = isinstance(given, dict) and key == "peak_lr"
     if item["type"] == "extra_forbidden":
         if key in ("around", "factor", "points") and not inside and "peak_lr" in kind.model_fields:

@@ -20,6 +20,7 @@ from scalelaw.sweep.disk import groups
 from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, digest_of, files_at, in_threads, numbered, size_of, too_many
 from scalelaw.sweep.disk.groups import InMemory, Unpacked
 
+WHAT = "a Parquet file"
 ENDING = re.compile(r"\.(parquet|pq)$")
 FOOTER_TAIL = 8
 
@@ -63,7 +64,7 @@ class Parquet(ImageSet):
         cache: str | None = None,
     ) -> None:
         self.path, self.image_key = path, image_key
-        self.root, self.files = files_at(path, ENDING, "a Parquet file")
+        self.root, self.files = files_at(path, ENDING, WHAT)
         found = in_threads(lambda name: _facts(os.path.join(self.root, name), image_key, label_key), self.files)
         labels = [file.labels for file in found]
         words = {part.dtype.kind == "U" for part in labels if len(part)}

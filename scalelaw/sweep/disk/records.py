@@ -15,6 +15,7 @@ from scalelaw.errors import UserError
 from scalelaw.sweep.disk import example
 from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, digest_of, files_at, in_threads, size_of, too_many
 
+WHAT = "an ArrayRecord file"
 ENDING = re.compile(r"\.(array_?record|arrayrecord)(-\d+-of-\d+)?$")
 OPEN_FILES = 256
 RANDOM_ACCESS = "readahead_buffer_size:0,max_parallelism:0,index_storage_option:in_memory"
@@ -39,7 +40,7 @@ class Records(ImageSet):
 
     def __init__(self, path: str, image_key: str, label_key: str, classes: int | None = None) -> None:
         self.path, self.image_key, self.label_key = path, image_key, label_key
-        self.root, self.files = files_at(path, ENDING, "an ArrayRecord file")
+        self.root, self.files = files_at(path, ENDING, WHAT)
         counts = in_threads(lambda name: _count(os.path.join(self.root, name)), self.files)
         self._starts = np.cumsum([0, *counts])
         self.count = int(self._starts[-1])

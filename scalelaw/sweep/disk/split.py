@@ -182,6 +182,7 @@ def _stamp(source: str, path: str) -> tuple[Any, ...]:
             return tuple(os.stat(name).st_mtime_ns for name in [path, *sorted(inside)])
         except OSError:
             return ()
-    root, names = files_at(path, (parquet if source == "parquet" else records).ENDING, f"{source} files")
+    kind = parquet if source == "parquet" else records
+    root, names = files_at(path, kind.ENDING, kind.WHAT)
     facts = [os.stat(os.path.join(root, name)) for name in names]
     return tuple((name, fact.st_size, fact.st_mtime_ns) for name, fact in zip(names, facts, strict=True))
