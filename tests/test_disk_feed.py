@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 jax = pytest.importorskip("jax", reason="the trainer needs jax")
 pytest.importorskip("grain", reason="images on disk need grain")
 
+from scalelaw.errors import UserError  # noqa: E402
 from scalelaw.sweep.config import DataSection  # noqa: E402
 from scalelaw.sweep.facts import with_digest  # noqa: E402
 from scalelaw.train import data  # noqa: E402
@@ -139,6 +141,12 @@ def test_held_out_images_come_whole_in_order_and_never_change(source):
     together = list(source.held_out(4, None, slice(0, 4)))
     for rows, part in zip((slice(0, 2), slice(2, 4)), halves, strict=True):
         assert all(equal(one, other, rows) for one, other in zip(together, part, strict=True))
+
+
+def test_without_grain_the_mend_is_named(source, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(UserError, match=r"images on disk need grain: pip install 'scalelaw\[data\]'"):
+        next(source.feed(order_of(source), 0, EVERYTHING))
 
 
 def decoding() -> list[threading.Thread]:

@@ -107,6 +107,38 @@ def test_a_changed_cifar_is_refused_and_its_batches_know_the_run(tmp_path):
         data.load(config)
 
 
+def test_sets_in_memory_take_exclusion_lists_too(tmp_path):
+    pytest.importorskip("jax", reason="the trainer needs jax")
+    from scalelaw.train import data
+
+    images = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 3)).astype(np.uint8)
+    images[:, 0, 0, 0] = np.arange(50)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(50) % 4)
+    image_files.cifar10(tmp_path / "c")
+    for source, path, names in (
+        ("npz", "a.npz", ["0", "7", "49"]),
+        ("cifar10", "c", ["data_batch_2.bin:3", "test_batch.bin:1"]),
+    ):
+        settings = {"source": source, "path": str(tmp_path / path)}
+        before = with_digest(DataSection(**settings))
+        (tmp_path / "x.txt").write_text("\n".join(names))
+        config = with_digest(DataSection(**settings, exclude=str(tmp_path / "x.txt")))
+        left_out = before.train_images - config.train_images
+        assert 1 <= left_out == config.excluded_images <= len(names)  # of those held out nothing is taken
+        assert config.name != before.name
+        assert data.load(config).train_images == config.train_images
+        if source == "npz":
+            source = data.load(config)
+            numbers = np.asarray(source.arrays["images"])[:, 0, 0, 0]
+            assert not set(map(str, numbers[: config.train_images])) & set(names)
+            assert sorted(numbers.tolist()) == sorted(set(range(50)) - set(map(int, names)) | (
+                set(map(int, names)) & set(numbers[config.train_images :].tolist())))  # fmt: skip
+        (tmp_path / "x.txt").write_text(names[0] + "\n")
+        if left_out > 1:
+            with pytest.raises(UserError, match=r"exclude: .* has changed since"):
+                data.load(config)
+
+
 # tf.train.Example
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scalelaw.errors import UserError
 from scalelaw.sweep import data_facts, describe
 from scalelaw.sweep.config import DataConfig, DataSection
-from scalelaw.sweep.disk import split
+from scalelaw.sweep.disk import base, split
 from scalelaw.sweep.facts import with_digest
 
 
@@ -125,6 +125,15 @@ def test_excluded_images_are_left_out_counted_and_part_of_the_identity(place, tm
     listing.write_text("")
     assert with_digest(section(place, exclude=str(listing))).name == before.name
     assert "exclude: " in refused(section(place, exclude=str(tmp_path / "no.txt")))[0]
+    listing.write_text('# {"train": "a"}\n' + "\n".join(out))  # what dedup writes
+    pq.write_table(pa.table({"index": [1, 2, 3], "name": out}), tmp_path / "x.parquet")
+    (tmp_path / "x.csv").write_text(
+        '# {"train": "a"}\nindex,name\n' + "\n".join(f"{k},{name}" for k, name in enumerate(out))
+    )
+    for kind in (listing, tmp_path / "x.parquet", tmp_path / "x.csv"):
+        assert with_digest(section(place, exclude=str(kind))).exclude_digest == data.exclude_digest
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    assert "has no column 'name'" in refused(section(place, exclude=str(tmp_path / "x.csv")))[0]
 
 
 def test_the_digest_follows_names_and_sizes(place):
@@ -267,3 +276,9 @@ def test_folders_that_are_no_set_are_said(tmp_path):
     assert "ask for at most 32" in refused(section(tmp_path / "c", train_images=33))[0]
     (tmp_path / "c" / "ant" / "loop").symlink_to(tmp_path / "c" / "ant")
     assert "does a link lead back?" in refused(section(tmp_path / "c"))[0]
+
+
+def test_more_images_than_an_index_counts_are_refused():
+    base.too_many("here", 2**31 - 1)
+    with pytest.raises(UserError, match="here: 2,147,483,648 images; at most 2,147,483,647 can be counted"):
+        base.too_many("here", 2**31)

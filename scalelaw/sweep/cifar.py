@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,16 +41,28 @@ class Cifar:
 
     Attributes:
         images, labels: uint8 [n, 32, 32, 3] and [n], training images first, in the order of the files.
-        train: how many are training images; the others are the official test images.
+        counts: images of each file; those of the last are the official test images.
         classes: labels are 0 ... classes - 1.
         digest: SHA-256 of the files, one after the other.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-    train: int
+    counts: tuple[int, ...]
     classes: int
     digest: str
+
+    @property
+    def train(self) -> int:
+        """How many are training images."""
+        return sum(self.counts[:-1])
+
+
+def names(source: str, found: Cifar) -> Iterator[str]:
+    """The images' names, FILE:NUMBER."""
+    kind = KINDS[source]
+    for file, count in zip((*kind.train, kind.test), found.counts, strict=True):
+        yield from (f"{file}:{number}" for number in range(count))
 
 
 def read(source: str, path: str) -> Cifar:
@@ -105,7 +118,5 @@ def _read(source: str, files: tuple[str, ...], _: Any) -> Cifar:
                             "the official binary version again")  # fmt: skip
     rows = np.concatenate(parts)
     images = rows[:, kind.label_bytes :].reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
-    train = sum(len(part) for part in parts[:-1])
-    return Cifar(
-        np.ascontiguousarray(images), rows[:, kind.label_bytes - 1].copy(), train, kind.classes, total.hexdigest()
-    )
+    labels, counts = rows[:, kind.label_bytes - 1].copy(), tuple(map(len, parts))
+    return Cifar(np.ascontiguousarray(images), labels, counts, kind.classes, total.hexdigest())

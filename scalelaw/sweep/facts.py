@@ -49,7 +49,8 @@ def with_digest(data: DataSection) -> DataConfig:
     found = in_memory(data)
     settings = data.model_dump(exclude_defaults=True)
     sizes = {"holdout_images": len(found.held_rows), "train_images": len(found.train_rows)}
-    return DataConfig(**{**settings, "digest": found.digest, **sizes})
+    left_out = {"exclude_digest": disk.exclusion.digest(found.excluded), "excluded_images": len(found.excluded)}
+    return DataConfig(**{**settings, "digest": found.digest, **sizes, **left_out})
 
 
 def data_facts(data: DataConfig) -> DataFacts:

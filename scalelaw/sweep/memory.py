@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scalelaw.errors import UserError
 from scalelaw.sweep import archive, cifar
 from scalelaw.sweep.config import DataConfig, DataSection
+from scalelaw.sweep.disk import exclusion
 from scalelaw.sweep.disk.split import split_order
 
 
@@ -24,6 +25,7 @@ class InMemory:
         classes: labels are below it.
         train_rows, held_rows: which images train and which are held out, in random order.
         digest: SHA-256 of the files.
+        excluded: names left out: an archive's numbers, from 0, or CIFAR's FILE:NUMBER.
     """
 
     images: NDArray[Any]
@@ -32,6 +34,7 @@ class InMemory:
     train_rows: NDArray[np.int64]
     held_rows: NDArray[np.int64]
     digest: str
+    excluded: tuple[str, ...]
 
 
 def in_memory(data: DataSection) -> InMemory:
@@ -42,20 +45,24 @@ def in_memory(data: DataSection) -> InMemory:
     """
     assert data.path is not None
     if data.source == "npz":
-        return split_archive(data.path, data.seed, data.holdout_images, data.train_images)
+        return split_archive(data.path, data.seed, data.holdout_images, data.train_images, data.exclude)
     found = cifar.read(data.source, data.path)
     held = found.train + split_order(len(found.images) - found.train, data.seed)
     if "holdout_images" in data.model_fields_set or (isinstance(data, DataConfig) and data.digest is not None):
         held = held[: data.holdout_images]
-    order = split_order(found.train, data.seed)
-    if data.train_images is not None and data.train_images > found.train:
+    names = cifar.names(data.source, found)
+    order, excluded = exclusion.without(data.exclude, data.path, names, split_order(found.train, data.seed))
+    if data.train_images is not None and data.train_images > len(order):
         raise UserError(
-            f"[data] train_images: {data.path} has {found.train} images to train on; ask for at most as many"
+            f"[data] train_images: {data.path} has {len(order)} images to train on; ask for at most as many"
         )
-    return InMemory(found.images, found.labels, found.classes, order[: data.train_images], held, found.digest)
+    order = order[: data.train_images]
+    return InMemory(found.images, found.labels, found.classes, order, held, found.digest, excluded)
 
 
-def split_archive(path: str, seed: int, holdout_images: int, train_images: int | None) -> InMemory:
+def split_archive(
+    path: str, seed: int, holdout_images: int, train_images: int | None, exclude: str | None = None
+) -> InMemory:
     """Reads a NumPy archive; the held-out images are the same ones for any `train_images`.
 
     Raises:
@@ -64,9 +71,11 @@ def split_archive(path: str, seed: int, holdout_images: int, train_images: int |
     found = archive.read(path)
     order = split_order(len(found.images), seed)
     held = found.held_out(holdout_images)
-    most = len(found.images) - held
-    if train_images is not None and train_images > most:
-        raise UserError(f"[data] train_images: {path} has {len(found.images)} images, of which {held} are held out; "
-                        f"ask for at most {most}")  # fmt: skip
-    train = order[held : held + (most if train_images is None else train_images)]
-    return InMemory(found.images, found.labels, found.classes, train, order[:held], found.digest)
+    names = map(str, range(len(found.images)))
+    train, excluded = exclusion.without(exclude, path, names, order[held:])
+    if train_images is not None and train_images > len(train):
+        left_out = f" and {len(excluded)} left out" if excluded else ""
+        raise UserError(f"[data] train_images: {path} has {len(found.images)} images, of which {held} are held out"
+                        f"{left_out}; ask for at most {len(train)}")  # fmt: skip
+    train = train[:train_images]
+    return InMemory(found.images, found.labels, found.classes, train, order[:held], found.digest, excluded)

@@ -8,16 +8,17 @@ from scalelaw.sweep.config import DataSection
 
 _SPLIT = {"source", "path", "train_images", "holdout_images", "seed", "digest"}
 _GRAMMAR = {"classes", "symbols", "levels", "rules", "branching", "patch", "zipf_a", "noise"}
+_EXCLUSION = {"exclude", "exclude_digest", "excluded_images"}
 _FILES = {
-    *_SPLIT, "holdout_path", "exclude", "exclude_digest", "excluded_images", "classes", "augment", "resolution",
+    *_SPLIT, *_EXCLUSION, "holdout_path", "classes", "augment", "resolution",
     "eval_resolution", "crop_area", "crop_aspect", "pixel_mean", "pixel_std", "max_corrupt", "decode_threads",
 }  # fmt: skip
 _COLUMNS = {"image_key", "label_key"}
 KEYS: dict[str, set[str]] = {
     "hierarchy": {"source", "train_images", "holdout_images", "seed", *_GRAMMAR},
-    "npz": {*_SPLIT, "augment"},
-    "cifar10": {*_SPLIT, "augment"},
-    "cifar100": {*_SPLIT, "augment"},
+    "npz": {*_SPLIT, *_EXCLUSION, "augment"},
+    "cifar10": {*_SPLIT, *_EXCLUSION, "augment"},
+    "cifar100": {*_SPLIT, *_EXCLUSION, "augment"},
     "folder": _FILES,
     "parquet": _FILES | _COLUMNS | {"cache"},
     "arrayrecord": _FILES | _COLUMNS,

@@ -1,8 +1,9 @@
 """Image files on disk: listed, counted, split and told from others, without jax and without decoding one."""
 
+from scalelaw.sweep.disk import exclusion
 from scalelaw.sweep.disk.base import ImageSet
 from scalelaw.sweep.disk.split import Split, complete, split, split_order
 
 SOURCES = ("folder", "parquet", "arrayrecord")
 
-__all__ = ["SOURCES", "ImageSet", "Split", "complete", "split", "split_order"]
+__all__ = ["SOURCES", "ImageSet", "Split", "complete", "exclusion", "split", "split_order"]

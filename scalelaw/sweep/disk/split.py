@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from scalelaw.errors import UserError
 from scalelaw.sweep.config import DataConfig, DataSection
-from scalelaw.sweep.disk import parquet, records
+from scalelaw.sweep.disk import exclusion, parquet, records
 from scalelaw.sweep.disk.base import ImageSet, digest_of, files_at
 from scalelaw.sweep.disk.folder import Folder
 from scalelaw.sweep.disk.parquet import Parquet
@@ -46,12 +45,12 @@ class Split:
     @property
     def digest(self) -> str:
         """SHA-256 of the files, training and held-out."""
-        return self.images.digest if self.held is self.images else digest_of([self.images.digest, self.held.digest])
+        return _digest(self.images, self.held)
 
     @property
     def exclude_digest(self) -> str | None:
         """SHA-256 of the names left out, None when all are in."""
-        return digest_of(self.excluded) if self.excluded else None
+        return exclusion.digest(self.excluded)
 
 
 def split_order(count: int, seed: int) -> NDArray[np.int64]:
@@ -102,53 +101,30 @@ def split(data: DataSection, *, fresh: bool = False) -> Split:
             held_rows = held_rows[: data.holdout_images]
     if not len(held_rows):
         raise UserError(f"[data] path: {data.path} has {images.count} images; a fifth is held out, give at least 5")
-    order, excluded = _without(data.exclude, images, order)
+    order, excluded = exclusion.without(data.exclude, data.path, images.names(), order)
+    if completed:
+        assert isinstance(data, DataConfig)
+        _same(data, _digest(images, held), exclusion.digest(excluded))
     train = len(order) if data.train_images is None else data.train_images
     if train > len(order) or not len(order):
         held_out = "" if data.holdout_path else f", of which {len(held_rows)} are held out"
         left_out = f" and {len(excluded)} left out" if excluded else ""
         raise UserError(f"[data] train_images: {data.path} has {images.count} images{held_out}{left_out}; ask for at "
                         f"most {len(order)}")  # fmt: skip
-    found = Split(images, held, order[:train], held_rows, excluded)
-    if completed:
-        assert isinstance(data, DataConfig)
-        _same(data, found)
-    return found
+    return Split(images, held, order[:train], held_rows, excluded)
 
 
-def _same(data: DataConfig, found: Split) -> None:
+def _digest(images: ImageSet, held: ImageSet) -> str:
+    return images.digest if held is images else digest_of([images.digest, held.digest])
+
+
+def _same(data: DataConfig, digest: str, exclude_digest: str | None) -> None:
     """Refuses files that are not those of the plan."""
     again = "since the sweep was planned; bring the old"
-    if found.digest != data.digest:
+    if digest != data.digest:
         raise UserError(f"[data] path: {data.path} has changed {again} files back, or plan a new sweep")
-    if found.exclude_digest != data.exclude_digest:
+    if exclude_digest != data.exclude_digest:
         raise UserError(f"[data] exclude: {data.exclude} has changed {again} list back, or plan a new sweep")
-
-
-def _without(
-    place: str | None, images: ImageSet, order: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The rows that an exclusion list leaves, and the names that it takes, sorted."""
-    if place is None:
-        return order, ()
-    try:
-        lines = Path(place).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError as error:
-        raise UserError(f"[data] exclude: {place} cannot be read ({error.strerror}); name the list that scalelaw dedup "
-                        "wrote") from error  # fmt: skip
-    wanted = {line.strip() for line in lines} - {""}
-    out = np.zeros(images.count, bool)
-    names = []
-    for row, name in enumerate(images.names()):
-        if name in wanted:
-            out[row] = True
-            names.append((row, name))
-    if wanted and not names:
-        raise UserError(f"[data] exclude: none of the {len(wanted)} names in {place} is an image of {images.path}; "
-                        f"they are written like {images.name(0)!r}")  # fmt: skip
-    kept = order[~out[order]]
-    trained = set(order[out[order]].tolist())
-    return kept, tuple(sorted(name for row, name in names if row in trained))
 
 
 def _opened(data: DataSection, path: str, known: tuple[str, ...] | None, classes: int | None, fresh: bool) -> ImageSet:

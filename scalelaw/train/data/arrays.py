@@ -17,8 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from scalelaw.errors import UserError
-from scalelaw.sweep import facts
+from scalelaw.sweep import archive, facts
+from scalelaw.sweep import cifar as cifar_files
 from scalelaw.sweep.config import DataConfig
+from scalelaw.sweep.disk import exclusion
 from scalelaw.sweep.memory import InMemory, in_memory, split_archive
 from scalelaw.train.data import augment as augmentation
 from scalelaw.train.data.order import Order
@@ -89,6 +91,8 @@ def make(
     seed: int = 0,
     digest: str | None = None,
     augment: str | None = None,
+    exclude: str | None = None,
+    exclude_digest: str | None = None,
 ) -> Archive:
     """Reads an archive.
 
@@ -100,6 +104,8 @@ def make(
         seed: of the split.
         digest: SHA-256 that the file must have.
         augment: of training images: none (also when None), flip or crop-flip.
+        exclude: list of training images to leave out, by their numbers from 0.
+        exclude_digest: SHA-256 that their names must have.
 
     Raises:
         UserError: when the file cannot be read or an array is not as described, with file, key and mend.
@@ -113,9 +119,12 @@ def make(
     if path is None or wrong:
         raise UserError(*wrong)
 
-    return _on_device(
-        "npz", path, seed, digest, augment or "none", split_archive(path, seed, holdout_images, train_images)
-    )
+    if digest is not None:
+        _same("path", path, digest, archive.read(path).digest)
+    found = split_archive(path, seed, holdout_images, train_images, exclude)
+    if digest is not None:
+        _same("exclude", exclude, exclude_digest, exclusion.digest(found.excluded))
+    return _on_device("npz", path, seed, augment or "none", found)
 
 
 def cifar(config: DataConfig) -> Archive:
@@ -127,14 +136,20 @@ def cifar(config: DataConfig) -> Archive:
     if config.digest is None:
         config = facts.with_digest(config)
     assert config.path is not None
-    augment = config.augment or "crop-flip"
-    return _on_device(config.source, config.path, config.seed, config.digest, augment, in_memory(config))
+    _same("path", config.path, config.digest, cifar_files.read(config.source, config.path).digest)
+    found = in_memory(config)
+    _same("exclude", config.exclude, config.exclude_digest, exclusion.digest(found.excluded))
+    return _on_device(config.source, config.path, config.seed, config.augment or "crop-flip", found)
 
 
-def _on_device(source: str, path: str, seed: int, digest: str | None, augment: str, found: InMemory) -> Archive:
-    if digest not in (None, found.digest):
-        raise UserError(f"[data] path: {path} has changed since the sweep was planned; bring the old file back, or plan"
-                        " a new sweep")  # fmt: skip
+def _same(key: str, place: str | None, planned: str | None, now: str | None) -> None:
+    """Refuses a file that is not that of the plan."""
+    if planned != now:
+        said = "has changed since the sweep was planned; bring the old file back, or plan a new sweep"
+        raise UserError(f"[data] {key}: {place} {said}")
+
+
+def _on_device(source: str, path: str, seed: int, augment: str, found: InMemory) -> Archive:
     train, held = len(found.train_rows), len(found.held_rows)
     chosen = np.concatenate([found.train_rows, found.held_rows])
     images, labels = found.images[chosen], found.labels[chosen].astype(np.int32)

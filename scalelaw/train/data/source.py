@@ -76,9 +76,14 @@ class Source(ABC):
             rows: which rows of every batch this process gives.
         """
 
+    @property
+    def corrupt(self) -> dict[str, str]:
+        """The unreadable images met so far, by name: why. None unless they come from files."""
+        return {}
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Facts for a `data.json`, among them `holdout_twin_share`: held-out images that training contains exactly."""
+        """Facts for a `data.json`; where known, `holdout_twin_share`: held-out images that training contains exactly."""
 
 
 class Indexed(Source):

@@ -1,0 +1,71 @@
+"""Lists of training images to leave out, as `scalelaw dedup` writes them, or by hand: a name a line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from scalelaw.errors import UserError
+from scalelaw.sweep.disk.base import digest_of
+
+FACTS = "# {"  # how the first line of a list from dedup begins: what it was made of
+
+
+def without(
+    place: str | None, path: str, names: Iterable[str], order: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The rows that an exclusion list leaves, and the names that it takes, sorted.
+
+    Args:
+        place: the list, or None; names of other images in it count for nothing.
+        path: where the images lie, for messages.
+        names: of all images, in the order of their rows.
+        order: rows of the images that could train.
+
+    Raises:
+        UserError: when the list cannot be read, or none of its names is an image.
+    """
+    if place is None:
+        return order, ()
+    wanted = _names(place)
+    found, first = {}, ""
+    for row, name in enumerate(names):
+        first = first or name
+        if name in wanted:
+            found[row] = name
+    if wanted and not found:
+        raise UserError(f"[data] exclude: none of the {len(wanted)} names in {place} is an image of {path}; they are "
+                        f"written like {first!r}")  # fmt: skip
+    out = np.isin(order, np.fromiter(found, np.int64, len(found)))
+    return order[~out], tuple(sorted(found[row] for row in order[out].tolist()))
+
+
+def digest(excluded: tuple[str, ...]) -> str | None:
+    """SHA-256 of the names left out, None when all are in."""
+    return digest_of(excluded) if excluded else None
+
+
+def _names(place: str) -> set[str]:
+    """The names in a list: the column `name` of Parquet or CSV, or the lines of a text."""
+    path = Path(place)
+    try:
+        if path.suffix == ".parquet":
+            return set(map(str, pq.read_table(path, columns=["name"])["name"].to_pylist()))
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = lines[1:] if lines and lines[0].startswith(FACTS) else lines
+        if path.suffix == ".csv":
+            return {row["name"] for row in csv.DictReader(lines)}
+        return {line for line in lines if line.strip()}
+    except OSError as error:
+        said = f"cannot be read ({error.strerror or error}); name the list that scalelaw dedup wrote"
+        raise UserError(f"[data] exclude: {place} {said}") from error
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise UserError(
+            f"[data] exclude: {place} has no column 'name'; name the list that scalelaw dedup wrote"
+        ) from error
