@@ -145,7 +145,7 @@ def test_held_out_images_come_whole_in_order_and_never_change(source):
 
 def test_without_grain_the_mend_is_named(source, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(UserError, match=r"images on disk need grain: pip install 'scalelaw\[data\]'"):
+    with pytest.raises(UserError, match=r"images on disk need grain: pip install 'scalelaw\[train\]'"):
         next(source.feed(order_of(source), 0, EVERYTHING))
 
 

@@ -94,7 +94,7 @@ def _opened(path: str) -> Any:
     try:
         from array_record.python import array_record_module
     except ImportError as error:
-        raise UserError("source = 'arrayrecord' needs array_record: pip install 'scalelaw[data]'") from error
+        raise UserError("source = 'arrayrecord' needs array_record: pip install 'scalelaw[train]'") from error
     try:
         reader = array_record_module.ArrayRecordReader(path, RANDOM_ACCESS)
         if reader.ok():

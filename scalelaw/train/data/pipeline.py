@@ -84,7 +84,7 @@ def fetched(
     try:
         import grain
     except ImportError as error:
-        raise UserError(f"images on disk need {error.name}: pip install 'scalelaw[data]'") from error
+        raise UserError(f"images on disk need {error.name}: pip install 'scalelaw[train]'") from error
     rows = len(places.rows)
     ahead = max(2 * threads, min(2 * rows, AHEAD_BYTES // bytes_each))
     dataset = grain.MapDataset.source(places).map(fetch)

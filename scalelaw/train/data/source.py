@@ -83,7 +83,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Facts for a `data.json`; where known, `holdout_twin_share`: held-out images that training contains exactly."""
+        """Facts for a `data.json`; where known, `holdout_twin_share`: held-out images that training has exactly."""
 
 
 class Indexed(Source):
