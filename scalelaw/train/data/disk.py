@@ -35,18 +35,20 @@ class Disk(Source):
     Attributes:
         config: the settings.
         split: which images train and which are held out.
-        decoder: what decodes, by kind of file; no part of a run's id, but of its bits.
     """
 
     config: DataConfig
     split: disk.Split
-    decoder: dict[str, str]
     _corrupt: dict[str, dict[str, str]] = field(default_factory=lambda: {"training": {}, "held-out": {}}, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def signature(self) -> Hashable:
         return "disk", self.resolution, self.config.eval_side
+
+    @property
+    def software(self) -> dict[str, str]:
+        return {f"decoder of {kind}": version for kind, version in decode.decoders().items()}
 
     @property
     def corrupt(self) -> dict[str, str]:
@@ -140,7 +142,7 @@ class Disk(Source):
             "train_images": self.train_images, "holdout_images": self.holdout_images, "seed": config.seed,
             "exclude": config.exclude, "excluded_images": len(self.split.excluded),
             "augment": config.augment or "crop-flip", "mean": list(config.pixel_mean), "std": list(config.pixel_std),
-            "decoder": self.decoder,
+            "decoder": decode.decoders(),
         }  # fmt: skip
 
 
@@ -158,4 +160,4 @@ def of_config(config: DataConfig) -> Disk:
     scale = {"mean": config.pixel_mean, "std": config.pixel_std}
     arrays = {name: jnp.asarray(255 * np.array(value, np.float32)) for name, value in scale.items()}
     sizes = (config.train_side, len(found.train_rows), len(found.held_rows))
-    return Disk(found.images.classes, *sizes, arrays, config, found, decode.decoders())
+    return Disk(found.images.classes, *sizes, arrays, config, found)

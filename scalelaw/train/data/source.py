@@ -81,6 +81,11 @@ class Source(ABC):
         """The unreadable images met so far, by name: why. None unless they come from files."""
         return {}
 
+    @property
+    def software(self) -> dict[str, str]:
+        """Versions of libraries that the images' last bits depend on, by what they do."""
+        return {}
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Facts for a `data.json`; where known, `holdout_twin_share`: held-out images that training has exactly."""
