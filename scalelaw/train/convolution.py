@@ -3,15 +3,19 @@
 Layout is NHWC for images and HWIO for kernels, I being the channels of one group. Padding is SAME: outputs are
 ceil(input / stride) wide, and an odd pixel of padding goes to the end.
 
-What is fast was measured (XLA of jax 0.10, one CPU core). Accelerators have one good way, their own convolution with
-feature groups. On CPUs every group becomes a dense convolution of its own, a 1x1 convolution a matrix product, and a
-3x3 convolution of few input channels a matrix product with nine shifted copies of the images, in value and in image
-gradient; its kernel gradient, and everything with more channels, is fastest as XLA's own dense convolution.
+What is fast was measured (XLA of jax 0.10, one and two CPU cores). Accelerators have one good way, their own
+convolution with feature groups. On CPUs every group becomes a dense convolution of its own, a 1x1 convolution a matrix
+product, and a 3x3 convolution of few input channels a matrix product with nine shifted copies of the images, in value
+and in image gradient; its kernel gradient, and everything with more channels, is fastest as XLA's own dense
+convolution. Networks of few channels throughout keep images as CHWN: then the batch fills vectors that 2 to 64
+channels cannot, shifted copies are copies of whole rows, and every convolution is one product with thousands of
+columns.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import jax
@@ -23,8 +27,9 @@ Images = Float[Array, "batch height width channels"]
 Kernel = Float[Array, "height width inside out"]
 Scale = Float[Array, " out"]
 
-Way = Literal["grouped", "products"]
-"""`grouped`: one convolution with feature groups (GPU, TPU); `products`: dense ones and matrix products (CPU)."""
+Way = Literal["grouped", "products", "columns"]
+"""`grouped`: one convolution with feature groups (GPU, TPU); `products`: dense ones and matrix products (CPU);
+`columns`: matrix products with images as CHWN (CPU, few channels, no groups)."""
 
 FEW = (
     16  # input channels below which shifted copies win (1.4x at 8 and 12, 1.0x at 16, .7x at 24; 8x8 images, batch 64)
@@ -34,6 +39,8 @@ SCARCE = (
 )
 
 
+NARROW = 64  # channels up to which CHWN wins (2.2x at 8, 1.5x at 48, 1.1x at 64, .4x at 128; 8x8 images, batch 64)
+SMALL = 2**14  # entries below which a product with ones is faster than XLA's sum over rows
 SMALLEST = 1e-4  # of variance * fan_in, so that a kernel of nearly no spread is not blown up
 
 
@@ -48,8 +55,8 @@ def centre(w: Kernel, gain: Scale) -> tuple[Kernel, Scale]:
 
 
 def _centre_forward(w: Kernel, gain: Scale) -> tuple[tuple[Kernel, Scale], tuple[Array, ...]]:
-    centred = w - jnp.sum(w, axis=(0, 1, 2)) / (w.size // w.shape[-1])
-    spread = jnp.sum(jnp.square(centred), axis=(0, 1, 2))
+    centred = w - _row_sums(w) / (w.size // w.shape[-1])
+    spread = _row_sums(jnp.square(centred))
     root = lax.rsqrt(jnp.maximum(spread, SMALLEST))
     return (centred, root * gain), (centred, gain, spread, root)
 
@@ -57,9 +64,15 @@ def _centre_forward(w: Kernel, gain: Scale) -> tuple[tuple[Kernel, Scale], tuple
 def _centre_backward(saved: tuple[Array, ...], gradients: tuple[Kernel, Scale]) -> tuple[Kernel, Scale]:
     centred, gain, spread, root = saved
     to_centred, to_scale = gradients
-    mean = jnp.sum(to_centred, axis=(0, 1, 2)) / (centred.size // centred.shape[-1])
+    mean = _row_sums(to_centred) / (centred.size // centred.shape[-1])
     pull = jnp.where(spread > SMALLEST, root**3 * gain * to_scale, 0)
     return to_centred - mean - centred * pull, to_scale * root
+
+
+def _row_sums(x: Kernel) -> Scale:
+    """Sums over all dimensions but the last."""
+    rows = x.reshape(-1, x.shape[-1])
+    return (jnp.ones((1, len(rows)), x.dtype) @ rows)[0] if x.size < SMALL else jnp.sum(rows, axis=0)
 
 
 centre.defvjp(_centre_forward, _centre_backward)
@@ -71,30 +84,51 @@ def standardise(w: Kernel, gain: Scale) -> Kernel:
     return centred * scale
 
 
+def fastest(widest: int, grouped: bool) -> Way:
+    """The way for a network of at most so many channels, in groups or not, on `jax.default_backend()` when traced."""
+    if jax.default_backend() != "cpu":
+        return "grouped"
+    return "columns" if widest <= NARROW and not grouped else "products"
+
+
 def convolve(
-    x: Images, kernel: Kernel, scale: Scale | None = None, *, stride: int = 1, groups: int = 1, way: Way | None = None
+    x: Images,
+    kernel: Kernel,
+    scale: Scale | None = None,
+    bias: Scale | None = None,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    way: Way = "products",
 ) -> Images:
-    """SAME convolution of images with `kernel` * `scale`, computed in the images' type.
+    """SAME convolution of images with `kernel` * `scale`, plus `bias`, computed in the images' type.
 
     Args:
-        x: the images.
+        x: the images, NHWC, or CHWN where `way` is `columns`; so is what returns.
         kernel: shared by all images.
-        scale: of the outputs. Accelerators multiply the kernel; CPUs the outputs, which are fewer, and whose sum with
-            the gradient is then all that the scale's own gradient takes.
+        scale: of the outputs. The kernel is multiplied, but in products the outputs are: they are fewer, and their sum
+            with the gradient is then all that the scale's own gradient takes.
+        bias: added to the outputs.
         stride: the same in both directions.
-        groups: parts of the channels that do not meet.
-        way: how; by default what is fastest on `jax.default_backend()` when traced.
+        groups: parts of the channels that do not meet; 1 for `columns`.
+        way: how.
     """
-    if way is None:
-        way = "products" if jax.default_backend() == "cpu" else "grouped"
     if way not in get_args(Way):
         raise ValueError(f"way must be one of {get_args(Way)}, got {way!r}")
+    if way != "products" and scale is not None:
+        kernel = kernel * scale
+    kernel = kernel.astype(x.dtype)
+    if way == "columns":
+        out = _columns(x, kernel, stride)
+        return out if bias is None else out + bias.astype(x.dtype)[:, None, None, None]
     if way == "grouped":
-        return _xla(x, (kernel if scale is None else kernel * scale).astype(x.dtype), stride, groups)
-    parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel.astype(x.dtype), groups, axis=-1), strict=True)
-    dense = [_dense(*part, stride) for part in parts]
-    out = dense[0] if groups == 1 else jnp.concatenate(dense, axis=-1)
-    return out if scale is None else out * scale.astype(x.dtype)
+        out = _xla(x, kernel, stride, groups)
+    else:
+        parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
+        dense = [_dense(*part, stride) for part in parts]
+        out = dense[0] if groups == 1 else jnp.concatenate(dense, axis=-1)
+        out = out if scale is None else out * scale.astype(x.dtype)
+    return out if bias is None else out + bias.astype(x.dtype)
 
 
 def _xla(x: Images, kernel: Kernel, stride: int, groups: int = 1) -> Images:
@@ -122,19 +156,31 @@ def _product(x: Images, kernel: Kernel) -> Images:
     return (x.reshape(-1, channels) @ kernel.reshape(channels, -1)).reshape(batch, height, width, -1)
 
 
+def _columns(x: Images, kernel: Kernel, stride: int) -> Images:
+    """The convolution of images [channels, height, width, batch] as one matrix product."""
+    inputs = x[:, ::stride, ::stride] if kernel.shape[:2] == (1, 1) else _copies(x, kernel.shape[:2], stride, 0)
+    out = kernel.reshape(-1, kernel.shape[-1]).T @ inputs.reshape(len(inputs), -1)
+    return out.reshape(-1, *inputs.shape[1:])
+
+
 def _shifted(x: Images, kernel: Kernel, stride: int) -> Images:
     """The convolution as one matrix product with copies of `x`, one for every position in the kernel."""
+    return _product(_copies(x, kernel.shape[:2], stride, -1), kernel.reshape(1, 1, -1, kernel.shape[-1]))
+
+
+def _copies(x: Images, sizes: Sequence[int], stride: int, axis: int) -> Images:
+    """Along `axis` the shifted copies of `x` that the positions in a kernel meet, row by row of the kernel."""
     (height, tall), (width, wide) = (
         (-(-pixels // stride), lax.padtype_to_pads((pixels,), (size,), (stride,), "SAME")[0])
-        for pixels, size in zip(x.shape[1:3], kernel.shape[:2], strict=True)
+        for pixels, size in zip(x.shape[1:3], sizes, strict=True)
     )
     x = jnp.pad(x, ((0, 0), tall, wide, (0, 0)))
     copies = [
         x[:, top : top + stride * (height - 1) + 1 : stride, left : left + stride * (width - 1) + 1 : stride]
-        for top in range(kernel.shape[0])
-        for left in range(kernel.shape[1])
+        for top in range(sizes[0])
+        for left in range(sizes[1])
     ]
-    return _product(jnp.concatenate(copies, axis=-1), kernel.reshape(1, 1, -1, kernel.shape[-1]))
+    return jnp.concatenate(copies, axis=axis)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from scipy import special
 
 from scalelaw.architecture import Block, Variant
-from scalelaw.train.convolution import centre, convolve
+from scalelaw.train.convolution import Way, centre, convolve, fastest
 
 GAMMA = 1.7015043497085571  # makes the variance of gamma * gelu(z) one for z from N(0, 1)
 ALPHA = 0.2  # the residual branch's share
@@ -42,6 +42,7 @@ Params = dict[str, Any]
 """A nested dict of arrays: module names down to parameter names."""
 
 Images = Float[Array, "batch height width channels"]
+"""Inside the network, where its way of convolving is `columns`: channels, height, width, batch."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,10 @@ class Convolution(nnx.Module):
         self.bias = start.full((out,), 0.0)
         self.stride, self.groups = stride, groups
 
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images, way: Way) -> Images:
         """Standardises in the parameters' type, convolves in the images'."""
         kernel, scale = centre(self.w[...], self.gain[...])
-        return convolve(x, kernel, scale, stride=self.stride, groups=self.groups) + self.bias[...].astype(x.dtype)
+        return convolve(x, kernel, scale, self.bias[...], stride=self.stride, groups=self.groups, way=way)
 
 
 class Linear(nnx.Module):
@@ -124,9 +125,10 @@ class SqueezeExcite(nnx.Module):
         self.linear = Linear(channels, channels // 2, start=start)
         self.linear_1 = Linear(channels // 2, channels, start=start)
 
-    def __call__(self, x: Images) -> Float[Array, "batch 1 1 channels"]:
-        hidden = jax.nn.relu(self.linear(jnp.mean(x, axis=(1, 2))))
-        return jax.nn.sigmoid(self.linear_1(hidden))[:, None, None, :]
+    def __call__(self, x: Images, way: Way) -> Float[Array, "batch 1 1 channels"]:
+        hidden = jax.nn.relu(self.linear(_pooled(x, way)))
+        gate = jax.nn.sigmoid(self.linear_1(hidden))
+        return (gate.T if way == "columns" else gate)[:, None, None, :]
 
 
 class NFBlock(nnx.Module):
@@ -146,25 +148,26 @@ class NFBlock(nnx.Module):
             self.conv_shortcut = conv(1, shape.channels_in, shape.channels_out)
         self.skip_gain = start.full((), 0.0)
 
-    def branch(self, a: Images) -> Images:
+    def branch(self, a: Images, way: Way = "products") -> Images:
         """The residual branch of the scaled activations `a`, before stochastic depth, skip gain and alpha."""
-        out = self.conv1(activation(self.conv0(a)))
-        out = self.conv2(activation(self.conv1b(activation(out))))
-        return 2 * self.squeeze_excite(out) * out
+        out = self.conv1(activation(self.conv0(a, way)), way)
+        out = self.conv2(activation(self.conv1b(activation(out), way)), way)
+        return 2 * self.squeeze_excite(out, way) * out
 
-    def shortcut(self, x: Images, a: Images) -> Images:
+    def shortcut(self, x: Images, a: Images, way: Way = "products") -> Images:
         """x itself; where shape changes the scaled activations `a`, pooled if strided, through a 1x1 convolution."""
         if not self.projects:
             return x
-        return self.conv_shortcut(mean_pool(a) if self.stride > 1 else a)
+        return self.conv_shortcut(mean_pool(a) if self.stride > 1 else a, way)
 
-    def __call__(self, x: Images, *, drop: float = 0.0, keys: Array | None = None) -> Images:
+    def __call__(self, x: Images, way: Way = "products", *, drop: float = 0.0, keys: Array | None = None) -> Images:
         """`drop` is the probability that an image skips the branch; as published, the others are not rescaled."""
         a = activation(x) * self.beta
-        branch = self.branch(a)
+        branch = self.branch(a, way)
         if drop > 0.0:
-            branch = jnp.where(_kept(keys, 1 - drop, (1, 1, 1)), branch, 0)
-        return self.shortcut(x, a) + ALPHA * self.skip_gain[...].astype(x.dtype) * branch
+            kept = _kept(keys, 1 - drop, (1, 1, 1))
+            branch = jnp.where(kept.T if way == "columns" else kept, branch, 0)
+        return self.shortcut(x, a, way) + ALPHA * self.skip_gain[...].astype(x.dtype) * branch
 
 
 class NFNet(nnx.Module):
@@ -185,18 +188,19 @@ class NFNet(nnx.Module):
             setattr(self, name, NFBlock(shape, 1 / scale, start=start))
         self.final_conv = conv(1, variant.widths[-1], variant.head_channels)
         self.linear = Linear(variant.head_channels, classes, std=0.01, start=start)
+        self.widest, self.grouped = max(variant.widths), variant.group_width is not None
 
     @property
     def blocks(self) -> list[NFBlock]:
         """The residual blocks in order."""
         return [getattr(self, name) for name in self.block_names]
 
-    def stem(self, images: Images) -> Images:
+    def stem(self, images: Images, way: Way = "products") -> Images:
         """The stem's convolutions, an activation between each two."""
         first, *rest = (getattr(self, name) for name in self.stem_names)
-        x: Images = first(images)
+        x: Images = first(images, way)
         for convolution in rest:
-            x = convolution(activation(x))
+            x = convolution(activation(x), way)
         return x
 
     def features(
@@ -206,12 +210,13 @@ class NFNet(nnx.Module):
 
         With `remat` the backward pass computes the inside of every block anew instead of keeping it.
         """
-        x = self.stem(images)
+        way = fastest(self.widest, self.grouped)
+        x = self.stem(images.T.swapaxes(1, 2) if way == "columns" else images, way)
         for index, block in enumerate(self.blocks):
             drop = stochastic_depth * index / len(self.block_names)
-            run = functools.partial(block, drop=drop, keys=_folded(keys, index) if drop else None)
+            run = functools.partial(block, way=way, drop=drop, keys=_folded(keys, index) if drop else None)
             x = jax.checkpoint(run)(x) if remat else run(x)
-        return jnp.mean(activation(self.final_conv(x)), axis=(1, 2))
+        return _pooled(activation(self.final_conv(x, way)), way)
 
     def __call__(
         self,
@@ -295,6 +300,11 @@ def published_names(params: Params) -> dict[tuple[str, ...], tuple[str, str]]:
 @functools.lru_cache(maxsize=64)
 def _graph(variant: Variant, classes: int) -> nnx.GraphDef[NFNet]:
     return nnx.graphdef(NFNet(variant, classes, Start()))
+
+
+def _pooled(x: Images, way: Way) -> Float[Array, "batch channels"]:
+    mean = jnp.mean(x, axis=(1, 2))
+    return mean.T if way == "columns" else mean
 
 
 def _folded(keys: Array | None, index: int) -> Array:
