@@ -7,7 +7,7 @@ FIND_PYTHON := for name in $(PYTHON) python3.13 python3.12 python3.11 python3 py
 	if "$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then echo "$$name"; break; fi; done
 
-.PHONY: help demo demo-predict test check figures bench clean
+.PHONY: help demo demo-predict test check figures bench bench-gpu clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ figures: .venv/installed  ## redraw README's figures from runs/recorded/, traini
 
 bench: .venv/installed  ## speed and memory, as ratios against a peer or a limit
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only -s -m "slow or not slow" -p no:xdist
+
+bench-gpu: .venv/installed  ## training steps on a GPU beside timm; skips with a reason without one
+	$(BIN)/pytest tests/benchmarks/test_gpu_speed.py --benchmark-enable --benchmark-only -s -m "slow or not slow" -p no:xdist -rs
 
 clean:  ## remove the environment and the demo's results
 	rm -rf .venv results figures

@@ -202,7 +202,9 @@ def _prepare_jax(threads: int) -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # the small ones add up to half a second
     from scalelaw.errors import UserError
+    from scalelaw.train import memory
 
+    memory.keep_freed(threads)
     try:
         import flax
         import jax

@@ -49,7 +49,7 @@ def centre(w: Kernel, gain: Scale) -> tuple[Kernel, Scale]:
     """Returns w - mean and gain * rsqrt(max(var * fan_in, 1e-4)), moments over all dimensions but the last.
 
     Their product is the scaled weight standardisation of Brock, De, Smith 2021 (arXiv 2101.08692). What it costs on a
-    CPU is memory, so the gradient is written out: seven passes over the weights, forward and back together.
+    CPU is memory, so the gradient is written out: eight passes over the weights, forward and back together.
     """
     return _centre_forward(w, gain)[0]
 

@@ -48,10 +48,10 @@ class Model:
     def gradients(
         self, params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array, key: jax.Array | None
     ) -> dict[str, Any]:
-        """`loss`, the sum over rows of weight * loss, its `gradients`, cut as the parameters are, and the `weight`.
+        """`loss`, the mean over a batch, its `gradients`, cut as the parameters are, and the batch's `weight`, 1.
 
-        All three are in units of the whole batch, so that loss and gradients over `weight` are those of the mean. A
-        full batch has weight 1.
+        Of a part of a batch, where batches are accumulated, all three are that part's share: in sum over the parts loss
+        and gradients over `weight` are those of the mean.
 
         Args:
             params: this device's part.
@@ -64,16 +64,18 @@ class Model:
             rates |= {"dropout": self.rules.dropout, "stochastic_depth": self.rules.stochastic_depth}
             rates["keys"] = _keys(key, inputs)
 
+        weight = lax.psum(jnp.sum(weights), AXES)
+        total = weight if self.layout.accumulate == 1 else self.batch_size
+
         def loss_of(parts: Any) -> jax.Array:
             images, labels = self.source.images(arrays, inputs, training=True)
             losses = cross_entropy(self._logits(parts, images, **rates), labels, self.rules.label_smoothing)
-            return jnp.sum(losses * weights) / self.batch_size
+            return jnp.sum(losses * weights) / total
 
         loss, parts = jax.value_and_grad(loss_of)(params)
         # Where parameters are cut, the gradient of gathering them has summed over that axis already.
         gradients = self._where_cut(parts, lambda x, _: lax.psum(x, AXES[0]), lambda x: lax.psum(x, AXES))
-        found = lax.psum({"loss": loss, "weight": jnp.sum(weights) / self.batch_size}, AXES)
-        return {**found, "gradients": gradients}
+        return {"loss": lax.psum(loss, AXES), "weight": weight / total, "gradients": gradients}
 
     def sums(self, params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array) -> dict[str, jax.Array]:
         """Sums over the rows of a batch in evaluation: of `loss`, `wrong` answers, and `images`, the weights."""

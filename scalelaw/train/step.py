@@ -104,8 +104,10 @@ def build(
 
     def moved(state: State, found: Tree, rate: jax.Array) -> tuple[State, Metrics]:
         """The state after a step, from the sums over its batch."""
-        params, gradients = state["params"], jax.tree.map(lambda g: g / found["weight"], found["gradients"])
-        metrics = {"loss": found["loss"] / found["weight"], **optimizer.measure(rules, gradients, params)}
+        params, gradients, loss = state["params"], found["gradients"], found["loss"]
+        if layout.accumulate > 1:  # else the weight is 1, and dividing by it a pass over all gradients
+            loss, gradients = jax.tree.map(lambda x: x / found["weight"], (loss, gradients))
+        metrics = {"loss": loss, **optimizer.measure(rules, gradients, params)}
         direction, momentum = update.update(gradients, state["momentum"], params)
         after = {**state, "params": optimizer.step(params, direction, rate), "momentum": momentum}
         if rules.ema:

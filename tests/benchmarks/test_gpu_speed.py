@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,9 +50,15 @@ def beside(benchmark: Any, variant: str, batch: int, pixels: int, device: str, w
         programs = {"ours": ours, f"timm, {way}": stack.enter_context(rounds.started(theirs))}
         benchmark.pedantic(lambda: rounds.alternate(programs, count, steps), rounds=1)
         speeds = [program.images_per_second(steps * batch)[0] for program in programs.values()]
-        say(benchmark, f"{variant} at {pixels}x{pixels}, batch {batch}, bfloat16, {device}", programs, steps * batch,
-            ours_over_timm=speeds[0] / speeds[1], at_least=OVER_TIMM, share_of_matrix_rate=of_matrix_rate(ours, steps * batch),
-            aim=AIMS[variant], compile_seconds=ours.ready["compile_seconds"])  # fmt: skip
+        numbers = {
+            "ours_over_timm": speeds[0] / speeds[1],
+            "at_least": OVER_TIMM,
+            "share_of_matrix_rate": of_matrix_rate(ours, steps * batch),
+            "aim": AIMS[variant],
+            "compile_seconds": ours.ready["compile_seconds"],
+        }
+        title = f"{variant} at {pixels}x{pixels}, batch {batch}, bfloat16, {device}"
+        say(benchmark, title, programs, steps * batch, **numbers)
 
 
 @pytest.mark.slow
@@ -81,7 +86,7 @@ def test_scan_and_vmap_on_a_gpu(benchmark: Any, variant: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.benchmark(group="plumbing of the GPU's benchmarks, on the CPU")
-def test_plumbing_on_the_cpu(benchmark: Any, tmp_path: Path) -> None:
+def test_plumbing_on_the_cpu(benchmark: Any) -> None:
     found = looped("N0", "8", "2", "2")
     assert set(found) == {"one_by_one", "scan", "vmap"}
     assert min(found.values()) > 0
