@@ -11,7 +11,7 @@ import zlib
 import image_files
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import EpsImagePlugin, Image, features
 
 pytest.importorskip("jax", reason="the trainer needs jax")
 
@@ -179,6 +179,18 @@ def test_what_is_no_image_is_said_to_be_unreadable(monkeypatch, content, simple)
         without_simplejpeg(monkeypatch)
     with pytest.raises(decode.UnreadableError, match=r"\w"):
         decode.square(content, whole, 8)
+
+
+def test_no_program_is_started_and_no_claim_believed(monkeypatch):
+    """PostScript would be handed to Ghostscript, and a header's promise of pixels to an allocation."""
+    called = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **more: called.append("Ghostscript"))
+    if decode.simplejpeg is not None:
+        monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", lambda *given, **more: called.append("decode"))
+    for content in (POSTSCRIPT, jpeg_claiming(60000, 60000)):
+        with pytest.raises(decode.UnreadableError):
+            decode.square(content, whole, 8)
+    assert called == []
 
 
 @pytest.mark.parametrize("bomb", [png_claiming(30000, 30000), jpeg_claiming(60000, 60000)], ids=["PNG", "JPEG"])
