@@ -21,10 +21,10 @@ from scalelaw.train.mesh import Layout  # noqa: E402
 
 
 def state(seed: int) -> dict[str, Any]:
-    """Arrays of several types, among them a sharded one's shape of nesting."""
+    """Arrays of several types; the largest is kept in a file of its own, which has no checksum of orbax."""
     keys = jax.random.split(jax.random.key(seed), 3)
     return {
-        "params": {"a": {"w": jax.random.normal(keys[0], (33, 7))}, "b": jax.random.normal(keys[1], (5,))},
+        "params": {"a": {"w": jax.random.normal(keys[0], (150, 200))}, "b": jax.random.normal(keys[1], (5,))},
         "momentum": (jax.random.normal(keys[2], (3,)).astype("bfloat16"), ()),
         "step": jax.numpy.int32(seed),
     }
