@@ -128,16 +128,21 @@ def test_padding_of_weight_zero_leaves_the_gradient_of_the_real_images(programs)
 
 def test_metrics_are_read_one_step_late(programs, monkeypatch):
     said: list[str] = []
-    train, get = programs.train, jax.device_get
+    train, numbers, get = programs.train, loop.numbers, jax.device_get
 
     def spied_train(*args: Any) -> Any:
         said.append("step")
         return train(*args)
 
+    def spied_numbers(metrics: Any) -> Any:
+        said.append("read")
+        return numbers(metrics)
+
     def spied_get(value: Any) -> Any:
-        said.append("read" if isinstance(value, dict) else "evaluation")
+        said.append("evaluation")
         return get(value)
 
+    monkeypatch.setattr(loop, "numbers", spied_numbers)
     monkeypatch.setattr(jax, "device_get", spied_get)
     run(dataclasses.replace(programs, train=spied_train), schedule(6 * BATCH, evaluations=1))
     assert said == ["step", "step", "read", "step", "read", "step", "read", "step", "read", "step", "read",
