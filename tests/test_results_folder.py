@@ -266,3 +266,19 @@ def test_a_folder_that_another_launcher_is_just_beginning_may_be_begun_too(tmp_p
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="is not a results folder"):
         ResultsFolder(tmp_path, new=True)
+
+
+def test_what_a_kill_left_aside_is_removed_and_nothing_else(tmp_path):
+    results = ResultsFolder(tmp_path / "out", new=True)
+    results.add("ab", {"train": {}})
+    run = results.run_path("ab")
+    (run / "final").mkdir()
+    kept = ["row.parquet", "status.json", "final/weights.npz", ".config.json.x"]  # another launcher may write the last
+    for name in [*kept, ".row.parquet.x1", ".status.json.x2", "final/.weights.npz.x3"]:
+        (run / name).write_text("x")
+    results.drop_torn("ab")
+    left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert left == {*kept, "config.json"}
+    (run / "checkpoint" / "5").mkdir(parents=True)
+    results.drop_checkpoints(["ab", "none"])
+    assert not (run / "checkpoint").exists()

@@ -155,6 +155,12 @@ class ResultsFolder:
         assert run.run_id is not None
         files.write_parquet(self.run_path(run.run_id) / "row.parquet", rows_to_arrow([run]))
 
+    def drop_torn(self, run_id: str) -> None:
+        """Removes what a killed attempt of a run was writing aside; only for whoever holds the run's lease."""
+        path = self.run_path(run_id)
+        for torn in [*path.glob(".row.parquet.*"), *path.glob(".status.json.*"), *path.glob("final/.*")]:
+            torn.unlink(missing_ok=True)
+
     def drop_checkpoints(self, run_ids: Iterable[str]) -> None:
         """Removes the checkpoints of runs that have their row, which may be killed just before they do it."""
         for run_id in run_ids:

@@ -111,6 +111,8 @@ class Worker:
             Elsewhere: when the run's checkpoint was made with other data or on other devices.
         """
         started = datetime.now(UTC)
+        if processes.leads():
+            self.results.drop_torn(run_id)
         attempts = int(self.results.noted(run_id).get("attempts", 0)) + processes.leads()
         noted = {"attempts": attempts, "pid": os.getpid(), "started_at": started.isoformat()}
         self._note(run_id, noted)
