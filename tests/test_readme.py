@@ -6,9 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from scalelaw.sweep.config import DataSection
+from scalelaw.sweep.sections import DevicesSection, TrainSection
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,10 +84,22 @@ def test_the_recorded_sweep_is_the_demo(newcomer: Path) -> None:
 
 @pytest.mark.slow
 def test_the_digits_commands_train_and_draw(newcomer: Path) -> None:
-    (block,) = [block for block in commands() if trains(block)]
-    for line in block:
-        run(line, newcomer)
+    blocks = [block for block in commands() if trains(block)]
+    assert len(blocks) == 2
+    for block in blocks:
+        for line in block:
+            run(line, newcomer)
     assert (newcomer / "figures" / "digits" / "figure2.png").stat().st_size > 5_000
+
+
+def test_keys_of_specs_are_known() -> None:
+    specs = re.findall(r"^```toml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    assert specs
+    sections = {"data": DataSection, "train": TrainSection, "devices": DevicesSection}
+    for text in specs:
+        for name, settings in tomllib.loads(text).items():
+            whole = {**settings, "epochs": 1} if name == "train" else settings
+            sections[name].model_validate(whole)
 
 
 def test_every_python_line_runs(newcomer: Path) -> None:

@@ -30,7 +30,8 @@ class Origin:
     Attributes:
         work: the run's id, batch size, images, training-set size, ...: never different within one run.
         place: device kind, devices, their layout, processes, CPU threads: different only when allowed.
-        software: versions of jax, and the kind of CPU: different with a remark in the run's row.
+        software: versions of jax and of what decodes images, and the kind of CPU: different with a remark in the
+            run's row.
     """
 
     work: Mapping[str, Any]
@@ -61,7 +62,9 @@ class Origin:
         return [f"went on elsewhere, equal only up to rounding: was {changed}"] if changed else []
 
 
-def here(work: Mapping[str, Any], state: Any, layout: Layout, threads: int | None) -> Origin:
+def here(
+    work: Mapping[str, Any], state: Any, layout: Layout, threads: int | None, software: Mapping[str, str]
+) -> Origin:
     """The origin of a run that trains in this process.
 
     Args:
@@ -69,6 +72,7 @@ def here(work: Mapping[str, Any], state: Any, layout: Layout, threads: int | Non
         state: its initial state; its arrays are on the run's devices.
         layout: of the devices.
         threads: CPU threads of a training step, None when nobody has set them.
+        software: versions of libraries that the images depend on.
     """
     leaves = jax.tree.leaves(state)
     devices = set().union(*(leaf.sharding.device_set for leaf in leaves))
@@ -85,7 +89,7 @@ def here(work: Mapping[str, Any], state: Any, layout: Layout, threads: int | Non
             "processes": jax.process_count(),
             "threads": threads if on_cpu else None,
         },
-        software={"jax": version("jax"), "jaxlib": version("jaxlib"), "CPU": _cpu() if on_cpu else None},
+        software={"jax": version("jax"), "jaxlib": version("jaxlib"), "CPU": _cpu() if on_cpu else None, **software},
     )
 
 

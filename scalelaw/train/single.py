@@ -67,8 +67,17 @@ def trained(
     def warn(sentence: str) -> None:
         habits.emit({"event": "warning", "message": sentence})
 
+    told: set[tuple[str, str]] = set()
+
+    def emit(event: dict[str, Any]) -> None:
+        habits.emit(event)
+        if event["event"] == "evaluated":
+            for name, why in source.corrupt.items() - told:
+                told.add((name, why))
+                warn(f"{name}: cannot be read ({why}); another image stands in for it")
+
     def open_checkpoints(state: State) -> Checkpoints:
-        here = origin.here(work_of(row, config, source), state, programs.layout, habits.threads)
+        here = origin.here(work_of(row, config, source), state, programs.layout, habits.threads, source.software)
         opened.append(
             Checkpoints(
                 habits.folder / CHECKPOINTS,
@@ -82,7 +91,7 @@ def trained(
         return opened[0]
 
     try:
-        outcome = loop.run(schedule, programs, source, rules, trace, habits.emit, open_checkpoints)
+        outcome = loop.run(schedule, programs, source, rules, trace, emit, open_checkpoints)
     except Exception:
         with suppress(UserError):  # a run that fails keeps its trace too
             trace.flush()
