@@ -57,7 +57,7 @@ class Run:
     top1_error: float | None = _column("1", "share of held-out images whose class is not the likeliest")
     parent_core_hours: float | None = _column("TPU-v4 core-hours", "cost of the parent run")
     attempts: int | None = _column("1", "how often the run was started")
-    error: str | None = _column("", "last lines of what went wrong")
+    error: str | None = _column("", "last lines of what went wrong, or what the reader of a finished run should know")
     config: str | None = _column("JSON", "the run's whole configuration")
     commit: str | None = _column("", "commit of the code")
     started_at: datetime | None = _column("UTC", "when the last attempt began")
