@@ -46,6 +46,7 @@ def _run(argv: list[str]) -> int:
         comparisons,
         dedups,
         fits,
+        importing,
         plans,
         predictions,
         rates,
@@ -71,6 +72,8 @@ def _run(argv: list[str]) -> int:
         "figures": readings.figures,
         "simulate": simulations.simulate,
         "dedup": dedups.dedup,
+        "import": importing.import_runs,
+        "export": importing.export,
         "variants": catalogue.variants,
         "init": catalogue.init,
     }
