@@ -85,7 +85,7 @@ def read_json(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             rows = None  # many call JSON lines so
         if isinstance(rows, dict):
-            lists = [value for value in rows.values() if isinstance(value, list)]
+            lists = [value for value in rows.values() if isinstance(value, list) and isinstance((value or [0])[0], dict)]
             rows = lists[0] if len(lists) == 1 else [rows]
     if rows is None:
         rows = []
@@ -96,6 +96,8 @@ def read_json(path: Path) -> list[dict[str, Any]]:
                 rows.append(json.loads(line))
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}: line {number} is not JSON ({files.reason(error)}); mend it") from error
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: is not a table; write an array of objects, or an object a line")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise UserError(f"{path}: row {number} is {type(row).__name__}, and every row must be a JSON object")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,19 +72,39 @@ def read(root: Path) -> tuple[list[History], list[Path], list[str]]:
             histories.append(History(name, _table(run), facts=run.facts))
     if not any(len(history.table) for history in histories):
         raise UserError(f"{root}: holds no TensorBoard scalars in {len(paths)} event files; name another folder")
-    return _sessions(histories), paths, notes
+    return _sessions(histories, notes), paths, notes
 
 
-def _sessions(histories: list[History]) -> list[History]:
-    """A folder with hyperparameters only lends them to the run above it: that is where some writers put them."""
-    bare = {history.run_id: history for history in histories if not len(history.table)}
-    kept = []
+def _sessions(histories: list[History], notes: list[str]) -> list[History]:
+    """A folder of hyperparameters in a run's folder belongs to that run: PyTorch's writer puts them there.
+
+    Its scalars, results that it repeats, become facts of the run.
+    """
+    above = {history.run_id: history for history in histories if not history.facts}
+    lent: dict[str, list[History]] = defaultdict(list)
     for history in histories:
-        if len(history.table):
-            lent = [one.facts for name, one in bare.items() if name.rpartition(".")[0] == history.run_id]
-            facts = {**lent[0], **history.facts} if len(lent) == 1 else history.facts
-            kept.append(History(history.run_id, history.table, facts=facts))
-    return kept
+        if history.facts and (run := _above(history.run_id, above)):
+            lent[run].append(history)
+    taken = set()
+    facts: dict[str, dict[str, object]] = {}
+    for run, found in lent.items():
+        if len(found) == 1:  # of several it is unknown which is the run's
+            taken.add(found[0].run_id)
+            table = found[0].table
+            results = {tag: table[tag][len(table) - 1].as_py() for tag in table.column_names[2:]}
+            facts[run] = {**results, **found[0].facts}
+            notes.append(f"run {run}: hyperparameters are those of {found[0].run_id}")
+    return [
+        History(one.run_id, one.table, facts=facts.get(one.run_id, one.facts))
+        for one in histories
+        if one.run_id not in taken and len(one.table)
+    ]
+
+
+def _above(run_id: str, runs: Mapping[str, History]) -> str | None:
+    """The run whose folder holds this one, the innermost."""
+    found = [name for name in runs if run_id.startswith(f"{name}.")]
+    return max(found, key=len) if found else None
 
 
 def _read_file(path: Path, run: _Run) -> None:

@@ -81,6 +81,9 @@ def python_type(name: str) -> type:
     return typing.cast(type, known)
 
 
+TEXTS = {name: str for name in COLUMNS if python_type(name) is str}
+"""Columns of text, whatever it looks like: the run 007 is not the run 7."""
+
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us", tz="UTC")}
 
 

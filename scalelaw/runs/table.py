@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from scalelaw.errors import UserError, nearest
 from scalelaw.runs import arrow, checks, files, folder
-from scalelaw.runs.schema import COLUMNS, LETTERS
+from scalelaw.runs.schema import COLUMNS, LETTERS, TEXTS
 
 Points = Literal["all", "best", "envelope"]
 Letter = Literal["C", "N", "D", "U", "L"]
@@ -84,7 +84,7 @@ class RunTable:
             return _table(files.read_parquet(path), [], str(path), columns)
         if path.suffix.lower() == ".csv":
             try:
-                frame = pd.read_csv(path)
+                frame = pd.read_csv(path, dtype=TEXTS)
             except (ValueError, OSError) as error:
                 raise UserError(f"{path}: is not a CSV table with a header line ({files.reason(error)})") from error
             return _of_frame(frame, str(path), columns)
