@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from scalelaw.errors import UserError
@@ -17,6 +17,7 @@ from scalelaw.imports.writing import PROVENANCE, check_out
 from scalelaw.runs import RunTable
 from scalelaw.runs.schema import COLUMNS, STATUSES, python_type
 
+NO_SHRINK = (Phase.explicit, Phase.reuse, Phase.generate)  # every step writes and flushes two files
 FORMATS = [".csv", ".parquet", ".jsonl"]
 
 
@@ -31,7 +32,7 @@ def round_trip(runs, folder, suffix):
 
 def same(runs, back):
     known = [name for name in runs.frame if runs.frame[name].notna().any()]
-    assert [name for name in back.frame if back.frame[name].notna().any()] == known
+    assert {name for name in back.frame if back.frame[name].notna().any()} == set(known)
     for name in known:
         missing = runs.frame[name].isna().tolist()
         assert back.frame[name].isna().tolist() == missing, name
@@ -77,7 +78,7 @@ def tables(draw):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, phases=NO_SHRINK)
 @given(frame=tables())
 def test_any_table_comes_back_whole(tmp_path, suffix, frame):
     runs = RunTable.from_frame(frame)

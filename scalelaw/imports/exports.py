@@ -83,7 +83,8 @@ def _flat(table: pa.Table) -> pa.Table:
 
 def _mistakable(table: pa.Table, out: Path) -> list[str]:
     """Columns that are none of ours and would be read as numbers though they are text."""
-    texts = [name for name in table.column_names if name not in COLUMNS and pa.types.is_string(table[name].type)]
+    kinds = pa.string(), pa.large_string()
+    texts = [name for name in table.column_names if name not in COLUMNS and table[name].type in kinds]
     if not texts:
         return []
     found: pd.DataFrame = frame_of(read_csv(out))
