@@ -120,7 +120,7 @@ def test_places_that_no_export_may_take(tmp_path, name):
 
 
 def small(tmp_path):
-    (tmp_path / "t.csv").write_text("run_id,C,loss\na,1e18,2.5\nb,4e18,2.25\n")
+    (tmp_path / "t.csv").write_text("run_id,C,loss,status\na,1e18,2.5,finished\nb,4e18,2.25,finished\n")
     return import_runs([str(tmp_path / "t.csv")], Options(ColumnMap()))
 
 
@@ -162,3 +162,13 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, name):
     with pytest.raises(UserError, match="cannot be written"):
         write(found, tmp_path / name)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "x" * 300])
+def test_a_run_that_no_folder_can_be_named_after_is_refused(tmp_path, name):
+    (tmp_path / "h.csv").write_text(f"run_id,_step,loss,status\n{name},1,2.5,finished\n")
+    found = import_runs([str(tmp_path / "h.csv")], Options(ColumnMap()))
+    with pytest.raises(UserError, match="cannot be the name of a folder for its trace"):
+        write(found, tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+    write(found, tmp_path / "o.parquet")

@@ -85,7 +85,9 @@ def read_json(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             rows = None  # many call JSON lines so
         if isinstance(rows, dict):
-            lists = [value for value in rows.values() if isinstance(value, list) and isinstance((value or [0])[0], dict)]
+            lists = [
+                value for value in rows.values() if isinstance(value, list) and isinstance((value or [0])[0], dict)
+            ]
             rows = lists[0] if len(lists) == 1 else [rows]
     if rows is None:
         rows = []

@@ -43,7 +43,8 @@ def write(imported: Imported, out: Path) -> dict[str, Any]:
         The provenance.
 
     Raises:
-        UserError: when the place cannot be written, or a run's name cannot be a folder's.
+        UserError: when the place cannot be written; for a folder also when it is unknown how a run ended, or a run's
+            name cannot be a folder's.
     """
     provenance = provenance_of(imported)
     table = arrow.from_frame(imported.runs.frame, imported.runs.metadata)
@@ -81,6 +82,12 @@ def sha256(path: Path) -> str:
 
 
 def _write_folder(imported: Imported, table: pa.Table, provenance: dict[str, Any], out: Path) -> None:
+    frame = imported.runs.frame
+    without = int(frame["status"].isna().sum()) if "status" in frame else len(frame)
+    if without:
+        raise UserError(f"-o {out}: a results folder says how each run ended, and of {without} runs that is unknown; "
+                        "add --set status=finished if they all were, or --total-steps, or write a .parquet "
+                        "file")  # fmt: skip
     unfit = [run_id for run_id in imported.traces if run_id in ("", ".", "..") or "/" in run_id or "\0" in run_id
              or run_id.startswith(".") or len(run_id.encode()) > 200]  # fmt: skip
     if unfit:
