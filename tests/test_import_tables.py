@@ -94,6 +94,14 @@ def test_a_column_that_bears_our_name_but_is_not_meant_is_kept_apart(tmp_path):
     assert dict(found.others) == {"val_loss": "val_loss (not used)"}
 
 
+def test_what_is_set_for_all_runs_wins_and_the_column_is_kept_apart(tmp_path):
+    found = made(tmp_path, "run_id,seed\na,1\nb,2\n", columns={}, constants={"seed": "7"})
+    assert found.runs.seed.tolist() == [7, 7]
+    assert found.runs.frame["seed (not used)"].tolist() == [1, 2]
+    words = refused(tmp_path, "run_id,seed\na,1\n", columns={"seed": "seed"}, constants={"seed": "7"})
+    assert "--set seed: seed is the column 'seed' already" in words
+
+
 # Units
 
 

@@ -154,6 +154,22 @@ def test_an_offline_log_longer_than_its_blocks(tmp_path):
     assert found.runs.val_loss.tolist() == [0.5]
 
 
+@pytest.mark.parametrize("left", range(10))
+def test_an_offline_log_whose_block_has_few_bytes_left(tmp_path, left):
+    """A header has seven bytes: below that the block is filled up, at seven a fragment without data follows."""
+    first, second = wandb_history({"val/loss": 3.0, "w": ""}, 0), wandb_history({"val/loss": 2.0}, 1)
+    start = wandb_log(tmp_path / "x.wandb", wandb_run("aaa"), first).stat().st_size
+    size = 32768 - start - left
+    for words in (size - 4, size - 5, size - 6, size):  # longer lengths take a byte more each
+        path = log(tmp_path, "aaa", wandb_history({"val/loss": 3.0, "w": "w" * words}, 0))
+        if path.stat().st_size == 32768 - left:
+            break
+    else:
+        raise AssertionError(f"no record leaves {left} bytes")
+    path = log(tmp_path, "aaa", wandb_history({"val/loss": 3.0, "w": "w" * words}, 0), second)
+    assert read(path, {"loss": "val/loss"}).traces["aaa"]["val_loss"].to_pylist() == [3.0, 2.0]
+
+
 @pytest.mark.parametrize("cut", [1, 5, 30])
 def test_an_offline_log_of_a_killed_run(tmp_path, cut):
     path = log(tmp_path, "aaa", wandb_history({"val/loss": 3.0}, 0), wandb_history({"val/loss": 2.0}, 1))
