@@ -271,3 +271,11 @@ def test_json_as_lines_an_array_or_the_only_array_of_an_object(tmp_path):
         assert found.runs.frame["model.width"].tolist()[0] == 8
         assert found.runs.frame["model.kinds"].tolist()[0] == "[1]"
         assert found.runs.frame["val_loss"].isna().tolist() == [False, True]
+
+
+def test_values_that_cannot_be_right_are_kept_and_named(tmp_path):
+    rows = "".join(f"r{row},-{row + 1},2.5\n" for row in range(30))
+    found = made(tmp_path, "run_id,D,loss\n" + rows, columns={})
+    assert found.runs.images_seen.tolist() == [-row - 1 for row in range(30)]
+    assert any("row 1 (run r0): images_seen is -1; it must be positive" in note for note in found.notes)
+    assert found.notes[-1].startswith("and 10 more values")

@@ -112,6 +112,34 @@ SCALARS = {
 }
 
 
+def test_events_that_another_library_wrote(tmp_path):
+    """Google's own serialiser, from the messages' public descriptions, agrees with what is read and written here."""
+    pytest.importorskip("google.protobuf")
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    file = descriptor_pb2.FileDescriptorProto(name="event.proto", package="t", syntax="proto3")
+    kinds = {"double": 1, "float": 2, "int64": 3, "string": 9, "bytes": 12}
+    for name, fields in {
+        "Value": [("tag", 1, "string"), ("simple_value", 2, "float")],
+        "Summary": [("value", 1, ".t.Value")],
+        "Event": [("wall_time", 1, "double"), ("step", 2, "int64"), ("summary", 5, ".t.Summary")],
+    }.items():
+        message = file.message_type.add(name=name)
+        for label, number, kind in fields:
+            added = message.field.add(name=label, number=number, label=3 if kind == ".t.Value" else 1)
+            added.type = kinds.get(kind, 11)
+            if kind not in kinds:
+                added.type_name = kind
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    made = message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Event"))
+    theirs = made(wall_time=2.5, step=2**40, summary={"value": [{"tag": "loss", "simple_value": 1.5}]})
+    assert theirs.SerializeToString() == event(2.5, 2**40, simple("loss", 1.5))
+    events(tmp_path / "r" / "x.tfevents.1", theirs.SerializeToString())
+    runs = import_runs([str(tmp_path)], BARE).runs
+    assert (runs.val_loss.tolist(), runs.frame["_step"].tolist()) == ([1.5], [2**40])
+
+
 @pytest.mark.parametrize("kind", SCALARS)
 def test_scalars_as_tensors_of_every_type(tmp_path, kind):
     events(tmp_path / "r" / "x.tfevents.1", event(1.0, 7, tensor("loss", *SCALARS[kind])))
@@ -167,6 +195,18 @@ def test_hyperparameters_in_a_folder_below_belong_to_the_run_above(tmp_path):
     assert (found.runs.run_id.tolist(), found.runs.params.tolist()) == (["a"], [5])
     assert found.runs.frame["hparam/best"].tolist() == [1.5]
     assert found.traces["a"]["val_loss"].to_pylist() == [3.0, 2.0]
+
+
+def test_folders_for_training_and_validation_are_one_run(tmp_path):
+    """Keras writes one tag into two folders of a run."""
+    for name in ("a", "b"):
+        for part, losses in (("train", [3.0, 1.0]), ("validation", [3.5, 2.0])):
+            curve(tmp_path / name / part / "x.tfevents.1", losses)
+    found = import_runs([str(tmp_path)], Options(column_map({"loss": "validation/val/loss"})))
+    assert (found.runs.run_id.tolist(), found.runs.val_loss.tolist()) == (["a", "b"], [2.0, 2.0])
+    assert found.traces["a"]["train/val/loss"].to_pylist() == [3.0, 1.0]
+    curve(tmp_path / "only" / "test" / "x.tfevents.1", [5.0])
+    assert read(tmp_path / "only").runs.run_id.tolist() == ["test"]  # one alone may be a run's name
 
 
 def test_a_run_that_was_started_again_goes_on_in_a_second_file(tmp_path):

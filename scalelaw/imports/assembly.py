@@ -119,9 +119,16 @@ def import_runs(
     others = {theirs: name for columns in matched for theirs, name in columns.others.items()}
     return Imported(
         runs, sources, options.map, _meanings(matched, options.map), others,
-        tuple(name for name in COLUMNS if not runs.has(name)), (*notes, *runs.problems),
+        tuple(name for name in COLUMNS if not runs.has(name)), (*notes, *_first(runs.problems)),
         tuple(matching.hints(list(others), [str(name) for name in runs.frame])), traces,
     )  # fmt: skip
+
+
+def _first(problems: Sequence[str]) -> list[str]:
+    """The first values that cannot be right, and how many more there are."""
+    more = len(problems) - _SHOWN
+    rest = [f"and {more} more values that cannot be right; every reading command names them all"] if more > 0 else []
+    return [*problems[:_SHOWN], *rest]
 
 
 def _rows(source: Source, columns: Matched, said: ColumnMap, mistakes: list[str]) -> tuple[duplicates.Rows, list[str]]:

@@ -20,6 +20,8 @@ from scalelaw.imports.source import RUNTIME, STEP, History
 from scalelaw.imports.wire import Malformed, Message
 
 HPARAMS = "hparams"
+PARTS = ("train", "validation", "val", "eval", "test")
+"""Folders that some writers (Keras, estimators) make in a run's for the data they look at."""
 _STATUS = {1: "finished", 2: "failed", 3: "running"}  # api.proto: STATUS_SUCCESS, STATUS_FAILURE, STATUS_RUNNING
 
 # DataType -> (field, struct's letter of the field's elements or v for varints, struct's letter in tensor_content)
@@ -62,7 +64,7 @@ def read(root: Path) -> tuple[list[History], list[Path], list[str]]:
         _read_file(path, folders.setdefault(path.parent, _Run()))
     notes: list[str] = []
     histories = []
-    for folder, run in folders.items():
+    for folder, run in _with_parts(folders).items():
         relative = folder.relative_to(base).parts
         notes += run.notes
         if run.passed_over:
@@ -73,6 +75,31 @@ def read(root: Path) -> tuple[list[History], list[Path], list[str]]:
     if not any(len(history.table) for history in histories):
         raise UserError(f"{root}: holds no TensorBoard scalars in {len(paths)} event files; name another folder")
     return _sessions(histories, notes), paths, notes
+
+
+def _with_parts(folders: dict[Path, _Run]) -> dict[Path, _Run]:
+    """The runs, those of `PARTS` put together: two of them in one folder, or one in the folder of a run.
+
+    Their tags then begin with the part: `validation/epoch_loss`.
+    """
+    beside: dict[Path, list[Path]] = defaultdict(list)
+    for folder in folders:
+        if folder.name in PARTS:
+            beside[folder.parent].append(folder)
+    whole: dict[Path, _Run] = {}
+    for folder, part in folders.items():
+        above = folder.parent
+        if folder.name not in PARTS or (len(beside[above]) < 2 and above not in folders):
+            run, prefix = whole.setdefault(folder, _Run()), ""
+        else:
+            run, prefix = whole.setdefault(above, _Run()), f"{folder.name}/"
+        run.values.update({prefix + tag: values for tag, values in part.values.items()})
+        run.facts |= part.facts
+        run.passed_over |= {prefix + tag for tag in part.passed_over}
+        run.notes += part.notes
+        began = [one for one in (run.began, part.began) if one is not None]
+        run.began = min(began, default=None)
+    return whole
 
 
 def _sessions(histories: list[History], notes: list[str]) -> list[History]:
