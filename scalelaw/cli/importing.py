@@ -124,7 +124,8 @@ def _lines(found: Imported, out: Path) -> list[str]:
     rows = []
     for meaning in found.meanings:
         origin = "set for all runs" if meaning.source is None else repr(meaning.source)
-        counted = meaning.unit is not None and (meaning.unit_said or meaning.unit != "ones")
+        plain = meaning.unit == "ones" or meaning.source == meaning.column  # our names bear their units
+        counted = meaning.unit is not None and (meaning.unit_said or not plain)
         unit = (f"in {meaning.unit}" + ("" if meaning.unit_said else " (not said, so ours)")) if counted else ""
         rows.append((f"  {meaning.column}", origin, unit))
     lines += columns(rows, left=(0, 1, 2)) if rows else ["  no column is one of ours; name them with --column"]

@@ -112,9 +112,9 @@ def _core_hours(row: Row, utilisation: float | None, cost_from: CostFrom | None,
         row["core_hours_basis"] = "estimated"
         if flop is not None:
             row["utilisation"] = flop / (row["core_hours"] * FLOP_PER_CORE_HOUR)
-        core = "a core" if device.cores_per_device > 1 else "it"
-        told[f"core_hours are estimated from hours on {device.name}: one TPU-v4 core-hour is {ratio.ratio:.3g} hours "
-             f"of {core} ({ratio.note})"] += 1  # fmt: skip
+        core = f"one core of {device.name}" if device.cores_per_device > 1 else f"one {device.name}"
+        told[f"core_hours are estimated from device-hours: a TPU-v4 core-hour is {ratio.ratio:.3g} hours of {core} "
+             f"({ratio.note})"] += 1  # fmt: skip
     elif spent is not None:
         told[f"core_hours are unknown: there are device-hours, but {why}"] += 1
 
