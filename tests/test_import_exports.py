@@ -130,6 +130,7 @@ def test_provenance_travels_with_the_file(tmp_path):
     (file,) = told["sources"][0]["files"]
     assert file["sha256"] == hashlib.sha256((tmp_path / "t.csv").read_bytes()).hexdigest()
     assert datetime.fromisoformat(told["imported_at"]).tzinfo is not None
+    assert (told["choices"]["as_is"], told["choices"]["keep"]) == (False, None)
     assert {"column": "train_flop", "source": "C", "unit": "FLOP", "unit_said": False} in told["columns"]
 
 

@@ -56,6 +56,7 @@ class Imported:
         notes: a sentence for everything that was derived, put together, left out or cannot be right.
         hints: flags that would name columns which look like ours.
         traces: by run id.
+        choices: what else the user chose, by the names of the flags.
     """
 
     runs: RunTable = field(repr=False)
@@ -67,6 +68,7 @@ class Imported:
     notes: tuple[str, ...]
     hints: tuple[str, ...]
     traces: Mapping[str, pa.Table] = field(repr=False)
+    choices: Mapping[str, str | float | bool | None] = field(default_factory=dict)
 
 
 def import_runs(
@@ -121,6 +123,8 @@ def import_runs(
         runs, sources, options.map, _meanings(matched, options.map), others,
         tuple(name for name in COLUMNS if not runs.has(name)), (*notes, *_first(runs.problems)),
         tuple(matching.hints(list(others), [str(name) for name in runs.frame])), traces,
+        {"format": options.format, "step": options.step, "total_steps": options.total_steps, "keep": keep,
+         "utilisation": utilisation, "cost": cost_from, "flop": flop_rule, "as_is": as_is},
     )  # fmt: skip
 
 

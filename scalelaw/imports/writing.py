@@ -70,6 +70,7 @@ def provenance_of(imported: Imported) -> dict[str, Any]:
             for source in imported.sources
         ],
         "mapping": imported.map.to_dict(),
+        "choices": dict(imported.choices),
         "columns": [vars(meaning) for meaning in imported.meanings],
         "notes": list(imported.notes),
     }
