@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scalelaw import compute
@@ -238,6 +240,15 @@ def test_run_ids_stay_text(tmp_path):
 
 
 # Files
+
+
+def test_a_parquet_file_damaged_within_its_text_is_named(tmp_path):
+    table = pa.table({"run_id": ["abcdefgh"], "loss": [1.0]})
+    pq.write_table(table, tmp_path / "p.parquet", compression="none", use_dictionary=False)
+    data = (tmp_path / "p.parquet").read_bytes()
+    assert "p.parquet: is damaged" in refused(
+        tmp_path, data.replace(b"abcdefgh", b"abc\xffefgh"), columns={}, name="p.parquet"
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,15 @@ def test_offline_logs(tmp_path, nested):
     assert any("run-bbb.wandb: has no exit record" in note for note in found.notes)
 
 
+def test_an_offline_log_of_a_run_that_logged_nothing_is_a_failed_run(tmp_path):
+    log(tmp_path, "aaa", wandb_history({"val/loss": 2.0}, 9), wandb_exit(0))
+    log(tmp_path, "bbb", wandb_exit(1), config={"lr": 0.2})
+    found = read(tmp_path, total_steps="10")
+    assert found.runs.status.tolist() == ["finished", "failed"]
+    assert found.runs.error.tolist() == [None, "nothing was logged"]
+    assert list(found.traces) == ["aaa"]
+
+
 def test_an_offline_log_longer_than_its_blocks(tmp_path):
     rows = [wandb_history({"val/loss": 1.0 / (i + 1), "words": "w" * (i * 37 % 900)}, i) for i in range(300)]
     long = wandb_history({"val/loss": 0.5, "words": "w" * 100_000}, 300)

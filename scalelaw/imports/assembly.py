@@ -117,6 +117,7 @@ def import_runs(
         run_id: trace(history, columns.ours, options.map.units)
         for source, columns in list(zip(sources, matched, strict=True))[:: -1 if keep == "first" else 1]
         for run_id, history in source.histories.items()
+        if len(history.table)
     }
     others = {theirs: name for columns in matched for theirs, name in columns.others.items()}
     return Imported(

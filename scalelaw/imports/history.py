@@ -95,7 +95,7 @@ def last_points(
         last = {column: _last(history.table[column]) for column in history.table.column_names}
         row: dict[str, object] = {**history.facts, **{column: value for column, (value, _) in last.items()}}
         row["run_id"] = history.run_id
-        end = int(history.table[history.step].to_numpy()[-1])
+        end = int(history.table[history.step][-1].as_py()) if len(history.table) else -1
         for column in losses:
             at = last.get(column, (None, None))[1]
             if at is not None and (step := int(history.table[history.step][at].as_py())) < end:
@@ -106,7 +106,7 @@ def last_points(
             row["status"] = "finished" if reached and row.get(state) in (None, "finished") else "failed"
             if not reached:
                 short.append(history.run_id)
-                row["error"] = f"the last point is step {end} of {total:g}"
+                row["error"] = f"the last point is step {end} of {total:g}" if end >= 0 else "nothing was logged"
         rows.append(row)
     if early:
         said.append(f"the last loss of {len(early)} runs is older than their last step ({early[0]})")

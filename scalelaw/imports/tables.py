@@ -64,6 +64,10 @@ def read_csv(path: Path) -> pa.Table:
 def read_parquet(path: Path) -> tuple[pa.Table, Fields]:
     """A Parquet table, and its field metadata."""
     table = files.read_parquet(path)
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: is damaged ({files.reason(error)}); copy it anew") from error
     _once(path, table.column_names)
     return table, {field.name: dict(field.metadata) for field in table.schema if field.metadata}
 

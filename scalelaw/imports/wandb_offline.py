@@ -64,8 +64,9 @@ def _history(path: Path) -> tuple[History, list[str]]:
                 _update(summary, change)
             for row in record.messages(_HISTORY):
                 rows.append(_items(row, 1))
-                if STEP not in rows[-1] and 2 in row:
-                    rows[-1][STEP] = row.message(2).integer(1)
+                rows[-1].setdefault(STEP, row.message(2).integer(1) if 2 in row else len(rows) - 1)
+                if not isinstance(rows[-1][STEP], int):
+                    raise Malformed(f"its step is {rows[-1][STEP]!r}")
             for end in record.messages(_EXIT):
                 exit_code = end.integer(1)
         except (Malformed, ValueError) as error:

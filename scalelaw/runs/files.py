@@ -106,7 +106,7 @@ def read_parquet(path: Path) -> pa.Table:
         with path.open("rb") as file:  # opened here to tell a file that cannot be opened from a damaged one
             try:
                 return pq.ParquetFile(file).read()
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names that are no text
                 raise UserError(f"{path}: is not a whole Parquet file ({reason(error)}); mend or remove it") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from error
