@@ -69,7 +69,7 @@ def checked(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
             found.append(f"{source}: row {row + 1}{run}: {column} is {_shown(was.iloc[row])}; {mend}")
 
     judged = np.ones(len(frame), dtype=bool)
-    if "status" in frame and frame["status"].notna().any():  # unknown in every row: a foreign table without it
+    if "status" in frame:
         judged = (frame["status"] == "finished").to_numpy(dtype=bool, na_value=False)
         name_rows(~frame["status"].isin(STATUSES).to_numpy(), "status", frame["status"],
                   f"it must be one of {', '.join(STATUSES)}")  # fmt: skip
