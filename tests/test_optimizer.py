@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +120,18 @@ def test_steps_equal_the_published_rule(dtype, tolerance):
         assert step._cache_size() == 1  # one executable for every learning rate
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_clipping_is_optax_own(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        params, grads = random_tree(0, (1.0, 0.0, 0.1), dtype), random_tree(1, (0.0, 1e-5, 1e-3, 1.0), dtype)
+        own = rule._clipping(RECIPES["pretrain"])
+        theirs = optax.masked(optax.adaptive_grad_clip(0.01, eps=1e-3), rule.clipped)
+        found, _ = own.update(grads, own.init(params), params)
+        expected, _ = theirs.update(grads, theirs.init(params), params)
+        for name, g in flat(expected).items():
+            np.testing.assert_allclose(flat(found)[name], g, rtol=1e-6 if dtype == "float32" else 1e-14, err_msg=name)
+
+
 def test_groups_of_parameters():
     params = random_tree(0, (1.0,), "float32")
     clipped, decayed = flat(rule.clipped(params)), flat(rule.decayed(params))
@@ -150,8 +163,9 @@ def test_what_happens_to_each_group():
 def test_a_tree_without_the_heads_kernel_is_refused():
     params = random_tree(0, (1.0,), "float32")
     params["classifier"] = params.pop("linear")
+    opt = optimizer(RECIPES["pretrain"])
     with pytest.raises(ValueError, match="linear/w"):
-        optimizer(RECIPES["pretrain"]).init(params)
+        opt.update(params, opt.init(params), params)
 
 
 @given(steps=st.integers(1, 3000), share=st.floats(0, 0.99), peak=st.floats(1e-3, 10))
