@@ -123,7 +123,8 @@ def test_steps_equal_the_published_rule(dtype, tolerance):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_clipping_is_optax_own(dtype):
     with jax.enable_x64(dtype == "float64"):
-        params, grads = random_tree(0, (1.0, 0.0, 0.1), dtype), random_tree(1, (0.0, 1e-5, 1e-3, 1.0), dtype)
+        trees = random_tree(0, (1.0, 0.0, 0.1), dtype), random_tree(1, (0.0, 1e-5, 1e-3, 1.0), dtype)
+        params, grads = jax.tree.map(jnp.asarray, trees)
         own = rule._clipping(RECIPES["pretrain"])
         theirs = optax.masked(optax.adaptive_grad_clip(0.01, eps=1e-3), rule.clipped)
         found, _ = own.update(grads, own.init(params), params)
