@@ -63,7 +63,7 @@ class Origin:
 
 
 def here(
-    work: Mapping[str, Any], state: Any, layout: Layout, threads: int | None, software: Mapping[str, str]
+    work: Mapping[str, Any], state: Any, layout: Layout, threads: int | None, software: Mapping[str, str] | None = None
 ) -> Origin:
     """The origin of a run that trains in this process.
 
@@ -72,7 +72,7 @@ def here(
         state: its initial state; its arrays are on the run's devices.
         layout: of the devices.
         threads: CPU threads of a training step, None when nobody has set them.
-        software: versions of libraries that the images depend on.
+        software: versions of libraries that the images depend on, where they do.
     """
     leaves = jax.tree.leaves(state)
     devices = set().union(*(leaf.sharding.device_set for leaf in leaves))
@@ -89,7 +89,12 @@ def here(
             "processes": jax.process_count(),
             "threads": threads if on_cpu else None,
         },
-        software={"jax": version("jax"), "jaxlib": version("jaxlib"), "CPU": _cpu() if on_cpu else None, **software},
+        software={
+            "jax": version("jax"),
+            "jaxlib": version("jaxlib"),
+            "CPU": _cpu() if on_cpu else None,
+            **(software or {}),
+        },
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import pytest
 
 
 @dataclass
@@ -96,3 +97,9 @@ def on_cores(cores: int, cache: Path) -> dict[str, str]:
         "NPROC": str(cores), "OMP_NUM_THREADS": str(cores), "OPENBLAS_NUM_THREADS": str(cores), "XLA_FLAGS": flags,
         "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }  # fmt: skip
+
+
+def only_measured(benchmark: Any) -> None:
+    """Skips where nothing is measured: another package's environment or minutes of compiling are no test of ours."""
+    if not benchmark.enabled:
+        pytest.skip("measured by make bench")

@@ -62,6 +62,7 @@ def first_slice(folder: Path) -> dict[str, str]:
 @pytest.mark.benchmark(group="training steps of F0, 96x96, batch 8, beside timm")
 def test_beside_timm(benchmark: Any, tmp_path: Path) -> None:
     """timm without clipping, its fastest, and with; ours does the whole recipe."""
+    rounds.only_measured(benchmark)
     batch, settings = 8, ("8", "96", "1000")
     cores = cores_here()
     fixed = ("f0", *settings, "cpu", "float32", "eager")
@@ -76,7 +77,7 @@ def test_beside_timm(benchmark: Any, tmp_path: Path) -> None:
         )
         programs = {"ours": ours, **{name: stack.enter_context(rounds.started(command, OMP_NUM_THREADS=str(cores)))
                                      for name, command in theirs.items()}}  # fmt: skip
-        benchmark.pedantic(lambda: rounds.alternate(programs, 7 if benchmark.enabled else 1, 2), rounds=1)
+        benchmark.pedantic(lambda: rounds.alternate(programs, 7, 2), rounds=1)
         speeds = {name: program.images_per_second(2 * batch)[0] for name, program in programs.items()}
         say(benchmark, f"F0 at 96x96, batch {batch}, float32, {cores} cores", programs, 2 * batch,
             ours_over_timm=speeds["ours"] / speeds["timm, clipping none"],
@@ -89,6 +90,7 @@ def test_beside_timm(benchmark: Any, tmp_path: Path) -> None:
 @pytest.mark.benchmark(group="training steps of small networks on one core, beside the first slice")
 @pytest.mark.parametrize("variant", ["N0", "N2", "N4", "N6"])
 def test_beside_the_first_slice(benchmark: Any, variant: str, tmp_path: Path) -> None:
+    rounds.only_measured(benchmark)
     batch, steps = 64, 200
     old = first_slice(tmp_path / "first")
     caches = {name: rounds.on_cores(1, tmp_path / name) for name in ("ours", "theirs")}
@@ -99,7 +101,7 @@ def test_beside_the_first_slice(benchmark: Any, variant: str, tmp_path: Path) ->
             rounds.started(pinned([sys.executable, FIRST, variant, str(batch)]), **caches["theirs"], **old)
         )
         programs = {"ours": ours, "first slice": first}
-        benchmark.pedantic(lambda: rounds.alternate(programs, 9 if benchmark.enabled else 1, steps), rounds=1)
+        benchmark.pedantic(lambda: rounds.alternate(programs, 9, steps), rounds=1)
         with rounds.started(command, **caches["ours"]) as again:
             cached = again.ready["compile_seconds"]
         speeds = [program.images_per_second(steps * batch)[0] for program in programs.values()]
