@@ -76,6 +76,5 @@ def test_the_trace_costs_less_than_a_hundredth_of_the_steps(benchmark: Any, vari
 
     share, row_seconds, step_seconds = benchmark.pedantic(measure, rounds=1)
     benchmark.extra_info.update(share=share, at_most=LIMIT, row_seconds=row_seconds, step_seconds=step_seconds)
-    print(
-        f"\n{variant}: {share:.2%} of the steps, at most {LIMIT:.0%} ({1e6 * row_seconds:.0f} us a row, {1e3 * step_seconds:.2f} ms a step)"
-    )
+    each = f"{1e6 * row_seconds:.0f} us a row, {1e3 * step_seconds:.2f} ms a step"
+    print(f"\n{variant}: {share:.2%} of the steps, at most {LIMIT:.0%} ({each})")
