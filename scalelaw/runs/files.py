@@ -103,7 +103,9 @@ def read_parquet(path: Path) -> pa.Table:
         UserError: when it is missing or not Parquet.
     """
     try:
-        with path.open("rb") as file:  # opened here to tell a file that cannot be opened from a damaged one
+        # Opened here to tell a file that cannot be opened from a damaged one, and by Arrow: bytes of Python's may be
+        # let go by a thread of Arrow's while the interpreter ends, which aborts the process.
+        with pa.OSFile(str(path)) as file:
             try:
                 return pq.ParquetFile(file).read()
             except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names that are no text
