@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -29,10 +28,10 @@ from flax import nnx
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
-from scipy import special
 
 from scalelaw.architecture import Block, Variant
 from scalelaw.train.convolution import Way, centre, convolve, fastest
+from scalelaw.train.start import Start
 
 GAMMA = 1.7015043497085571  # makes the variance of gamma * gelu(z) one for z from N(0, 1)
 ALPHA = 0.2  # the residual branch's share
@@ -43,33 +42,6 @@ Params = dict[str, Any]
 
 Images = Float[Array, "batch height width channels"]
 """Inside the network, where its way of convolving is `columns`: channels, height, width, batch."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where parameters begin: of type `dtype`, drawn from `rng`; without one only shapes (`jax.ShapeDtypeStruct`).
-
-    NumPy draws them because it is the same on every backend and takes no compiling (5 s for a nano model on one core).
-    """
-
-    dtype: DTypeLike = jnp.float32
-    rng: np.random.Generator | None = None
-
-    def normal(self, shape: tuple[int, ...], std: float, cut: float = math.inf) -> nnx.Param[Any]:
-        """Draws from N(0, std^2), of which only values within `cut` standard deviations are kept."""
-        if self.rng is None:
-            return self.full(shape, 0.0)
-        if cut < math.inf:
-            z = special.ndtri(self.rng.uniform(special.ndtr(-cut), special.ndtr(cut), shape))
-        else:
-            z = self.rng.standard_normal(shape)
-        return nnx.Param(jnp.asarray(std * z, self.dtype))
-
-    def full(self, shape: tuple[int, ...], value: float) -> nnx.Param[Any]:
-        """The same value everywhere."""
-        if self.rng is None:
-            return nnx.Param(jax.ShapeDtypeStruct(shape, self.dtype))
-        return nnx.Param(jnp.asarray(np.full(shape, value), self.dtype))
 
 
 def activation(x: Array) -> Array:
