@@ -97,7 +97,7 @@ OTHER = {
         "augment": st.sampled_from(["none", "flip", "crop-flip"]), "resolution": COUNTS, "eval_resolution": COUNTS,
         "crop_area": st.tuples(NUMBERS, NUMBERS), "crop_aspect": st.tuples(NUMBERS, NUMBERS),
         "pixel_mean": st.tuples(NUMBERS, NUMBERS, NUMBERS), "pixel_std": st.tuples(NUMBERS, NUMBERS, NUMBERS),
-        "image_key": st.just("jpg"), "label_key": st.just("cls"),
+        "image_key": st.just("jpg"), "label_key": st.just("cls"), "task_seed": COUNTS, "new_levels": COUNTS,
     },
     "model": {"variant": st.sampled_from(["N1", "F0", "F7"]), "family": st.just("another")},
     "train": {

@@ -49,6 +49,9 @@ class DataSection(Section):
         classes: of the built-in images, and of ArrayRecord files that do not tell themselves.
         symbols, levels, rules, branching, patch, zipf_a, noise: the Random Hierarchy Model
             (`scalelaw.train.data.hierarchy`); symbols, rules, branching and zipf_a are one value or one per level.
+        task_seed: of a second task on the built-in images of `seed`: classes and the first `new_levels` levels of rules
+            are its own, the levels below and the patches are shared.
+        new_levels: how many levels of rules a second task draws anew, from the class down.
         augment: of training images: "none", "flip" (mirrored half of the time) or "crop-flip" (a random crop too).
             Unless given, "none" for a NumPy archive and "crop-flip" for everything else from disk.
         resolution: side of a training image in pixels; 224 unless given.
@@ -76,6 +79,8 @@ class DataSection(Section):
     patch: PositiveInt = 2
     zipf_a: ZipfA | tuple[ZipfA, ...] = 0.0
     noise: NonNegative = 0.3
+    task_seed: Seed | None = None
+    new_levels: PositiveInt = 1
     augment: Literal["none", "flip", "crop-flip"] | None = None
     resolution: PositiveInt | None = None
     eval_resolution: PositiveInt | None = None

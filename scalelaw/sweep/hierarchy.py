@@ -37,6 +37,12 @@ def mistakes(data: DataSection) -> list[str]:
             found.append(f"[data] {name}: {count}; give one, or one per level")
     if found:
         return found
+    if data.task_seed is None and "new_levels" in data.model_fields_set:
+        found.append("[data] new_levels: belongs to a second task; give its task_seed too, or leave it out")
+    if data.new_levels > data.levels:
+        found.append(
+            f"[data] new_levels: a task of {data.levels} levels has no {data.new_levels} to draw anew; lower it"
+        )
     parents = data.classes
     for level, (symbols, rules, branching) in enumerate(
         zip(*(per_level(data, name) for name in ("symbols", "rules", "branching")), strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scalelaw.sweep.config import DataSection
 
 _SPLIT = {"source", "path", "train_images", "holdout_images", "seed", "digest"}
-_GRAMMAR = {"classes", "symbols", "levels", "rules", "branching", "patch", "zipf_a", "noise"}
+_GRAMMAR = {"classes", "symbols", "levels", "rules", "branching", "patch", "zipf_a", "noise", "task_seed", "new_levels"}
 _EXCLUSION = {"exclude", "exclude_digest", "excluded_images"}
 _FILES = {
     *_SPLIT, *_EXCLUSION, "holdout_path", "classes", "augment", "resolution",

@@ -11,9 +11,9 @@ from scipy.special import ndtri
 GRAMMAR, PATCHES = 0x67726D, 0x706174  # keep draws from one seed for different ends apart
 
 
-def rules(seed: int, level: int, parents: int, m: int, symbols: int, s: int) -> NDArray[np.int32]:
+def rules(entropy: list[int], level: int, parents: int, m: int, symbols: int, s: int) -> NDArray[np.int32]:
     """The productions of one level, [parents, m, s]: for each parent m tuples of s symbols, all of a level distinct."""
-    tuples = distinct(generator([GRAMMAR, seed, level]), symbols**s, parents * m)
+    tuples = distinct(generator([GRAMMAR, *entropy, level]), symbols**s, parents * m)
     digits = tuples[:, None] // symbols ** np.arange(s, dtype=np.int64) % symbols
     return digits.reshape(parents, m, s).astype(np.int32)
 

@@ -4,6 +4,9 @@ Cagnetta, Petrini, Tomasini, Favero, Wyart 2024 (arXiv 2307.02129); production r
 Kang, Wyart 2025. A class picks one of its rules, which names a tuple of symbols; every symbol picks one of its own, and
 so on. All tuples of a level are distinct, so the image determines every choice. Nothing is stored but the grammar:
 image i is computed from (seed, i), on any backend and inside the step.
+
+A second task shares the lower rules and the patches of a first one, so that what a network has learnt of these can
+serve it; classes, upper rules and images are its own.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from scalelaw.train.data.threefry import below, words
 HOLDOUT_START = 2**30  # held-out images have the same indices whatever the size of the training set
 NOISE_START = 2**31  # counters from here on make noise, those below make choices
 IMAGES = 0x696D67  # keeps the images' key apart from other uses of the same seed
+TASK = 0x7461736B  # a second task's draws
 MANY_RULES = 1024  # from here on a search is cheaper than comparing with every threshold; both find the same rule
 BRANCHING = {"2": 2, "2x2": 4}
 
@@ -41,6 +45,8 @@ class Hierarchy(Indexed):
         zipf_a: per level; rule k = 1 ... m has probability proportional to k^-(1 + a), None for 1 / m.
         noise: standard deviation of the noise on every pixel; the patches have unit variance.
         seed: of grammar, images and noise.
+        task_seed: of the upper rules, the images and their noise, where this is a second task.
+        new_levels: how many levels of rules, from the class down, are the second task's own.
     """
 
     symbols: tuple[int, ...]
@@ -50,6 +56,8 @@ class Hierarchy(Indexed):
     zipf_a: tuple[float | None, ...]
     noise: float
     seed: int
+    task_seed: int | None = None
+    new_levels: int = 1
 
     @property
     def signature(self) -> Hashable:
@@ -103,6 +111,7 @@ class Hierarchy(Indexed):
             "symbols": _one_or_all(self.symbols), "rules": list(self.rules), "branching": list(self.branching),
             "patch": self.patch,
             "zipf_a": ["uniform" if a is None else a for a in self.zipf_a], "noise": self.noise, "seed": self.seed,
+            **({} if self.task_seed is None else {"task_seed": self.task_seed, "new_levels": self.new_levels}),
             "holdout_twin_share": share,
         }  # fmt: skip
 
@@ -129,6 +138,8 @@ def make(
     patch: int = 2,
     zipf_a: float | str | tuple[float | str, ...] = 0.0,
     noise: float = 0.3,
+    task_seed: int | None = None,
+    new_levels: int = 1,
 ) -> Hierarchy:
     """Draws a grammar.
 
@@ -143,6 +154,7 @@ def make(
     data = settings.check(
         train_images=train_images, holdout_images=holdout_images, seed=seed, classes=classes, symbols=symbols,
         levels=levels, rules=rules, branching=branching, patch=patch, zipf_a=zipf_a, noise=noise,
+        **({} if task_seed is None else {"task_seed": task_seed, "new_levels": new_levels}),
     )  # fmt: skip
     assert data.train_images is not None
     counts: tuple[int, ...] = settings.per_level(data, "rules")
@@ -151,15 +163,17 @@ def make(
     arrays: dict[str, jax.Array] = {}
     alphabet: tuple[int, ...] = settings.per_level(data, "symbols")
     parents = (classes, *alphabet[:-1])
+    own = [seed] if task_seed is None else [seed, TASK, task_seed]
     for level, (m, s, a) in enumerate(zip(counts, children, exponents, strict=True)):
-        arrays[f"rules{level}"] = jnp.asarray(grammar.rules(seed, level, parents[level], m, alphabet[level], s))
+        entropy = own if level < new_levels else [seed]
+        arrays[f"rules{level}"] = jnp.asarray(grammar.rules(entropy, level, parents[level], m, alphabet[level], s))
         arrays[f"thresholds{level}"] = jnp.asarray(grammar.thresholds(m, a))
     arrays["patches"] = jnp.asarray(grammar.patches(seed, alphabet[-1], patch**2), jnp.float32)
     arrays["noise"] = jnp.asarray(noise * grammar.normal_quantiles(2**16), jnp.float32)
-    arrays["key"] = jnp.asarray(np.random.SeedSequence([IMAGES, seed]).generate_state(2))
+    arrays["key"] = jnp.asarray(np.random.SeedSequence([IMAGES, *own]).generate_state(2))
     return Hierarchy(
         classes, settings.resolution(data), data.train_images, holdout_images, arrays, alphabet, counts, children,
-        patch, exponents, float(noise), seed,
+        patch, exponents, float(noise), seed, task_seed, new_levels,
     )  # fmt: skip
 
 
