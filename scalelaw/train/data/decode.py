@@ -83,9 +83,7 @@ def _by_simplejpeg(content: bytes, choose: Callable[[int, int], Box], side: int)
         pixels = simplejpeg.decode_jpeg(content, colorspace="RGB", min_factor=2, **enough)
     except UnreadableError:
         raise
-    except (
-        ValueError
-    ):  # four colours, or damaged, which Pillow may bear: it has the last word with and without simplejpeg
+    except ValueError:  # four colours, or damaged, which Pillow may bear: it has the last word either way
         return None
     down, across = pixels.shape[0] / height, pixels.shape[1] / width
     return Image.fromarray(pixels), (left * across, top * down, right * across, bottom * down)
@@ -98,9 +96,8 @@ def _by_pillow(content: bytes, choose: Callable[[int, int], Box]) -> tuple[Any, 
             _check(height, width)
             picture.load()
             if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-                return Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)).convert(
-                    "RGB"
-                ), choose(height, width)
+                grey = (np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)
+                return Image.fromarray(grey).convert("RGB"), choose(height, width)
             return picture.convert("RGB"), choose(height, width)
     except UnreadableError:
         raise
