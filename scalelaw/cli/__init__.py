@@ -54,6 +54,7 @@ def _run(argv: list[str]) -> int:
         simulations,
         sweeps,
         trainings,
+        transfers,
     )
 
     commands: dict[str, Callable[..., Any]] = {
@@ -70,6 +71,7 @@ def _run(argv: list[str]) -> int:
         "compare": comparisons.compare,
         "plan": plans.plan,
         "figures": readings.figures,
+        "transfer": transfers.transfer,
         "simulate": simulations.simulate,
         "dedup": dedups.dedup,
         "import": importing.import_runs,

@@ -50,6 +50,7 @@ UNITS: dict[str, dict[str, Conversion]] = {
     "parent_core_hours": {"TPU-v4-core-hours": _times(1.0)},
     "val_loss": _LOSS,
     "val_loss_ema": _LOSS,
+    "parent_val_loss": _LOSS,
     "top1_error": _ERROR,
     "utilisation": _SHARE,
 }
