@@ -2,6 +2,7 @@
 
 | name                 | shows                                                                              |
 |----------------------|------------------------------------------------------------------------------------|
+| figure1              | error after fine-tuning against pre-training compute, with the law of its front    |
 | figure2              | held-out loss against compute, a curve a model, with the law of the front          |
 | figure3              | best learning rate against epochs, a curve a model                                 |
 | frontier             | best size and best number of epochs against compute                                |
@@ -28,6 +29,7 @@ from matplotlib.figure import Figure
 from scalelaw.errors import UserError, nearest
 from scalelaw.figures import (
     equal_compute,
+    error_vs_compute,
     frontier,
     learning_rate_basins,
     legend,
@@ -53,12 +55,14 @@ class Sheet:
         draw: (axes, numbers) -> axes; a sequence of axes where `several`.
         layout: numbers -> how many panels, how they stand, and their height.
         several: whether `draw` takes a sequence of axes.
+        concerns: whether the figure is about such a table at all; where it is not, it is drawn only when asked for.
     """
 
     collect: Callable[[RunTable], Numbers]
     draw: Callable[[Any, Numbers], Any]
     layout: Callable[[Numbers], Layout]
     several: bool = False
+    concerns: Callable[[RunTable], bool] = lambda _: True
 
     def make(self, numbers: Numbers) -> Figure:
         """The figure; the user's matplotlib settings play no part and are not changed."""
@@ -77,6 +81,13 @@ def _single(height: float, panels: int = 1) -> Callable[[Numbers], Layout]:
 
 
 FIGURES: dict[str, Sheet] = {
+    "figure1": Sheet(
+        error_vs_compute.collect,
+        error_vs_compute.draw,
+        error_vs_compute.layout,
+        several=True,
+        concerns=lambda runs: runs.has("parent"),
+    ),
     "figure2": Sheet(loss_vs_compute.collect, loss_vs_compute.draw, _single(2.6)),
     "figure3": Sheet(optimal_lr.collect, optimal_lr.draw, _single(2.2)),
     "frontier": Sheet(frontier.collect, frontier.draw, _single(3.7, panels=2), several=True),
@@ -106,7 +117,8 @@ def write(
     Args:
         runs: all runs; each figure takes the finished ones and selects for itself.
         folder: made when it is not there.
-        names: of `FIGURES`; all when None. One that is asked for by name must be drawn, others may be skipped.
+        names: of `FIGURES`; all that concern the runs when None. One that is asked for by name must be drawn, others
+            may be skipped.
         outcomes: runs trained after a prediction, for its figure, which then must be drawn.
 
     Raises:
@@ -117,7 +129,7 @@ def write(
     if unknown:
         known = f"known: {', '.join(FIGURES)}"
         raise UserError(*(f"unknown figure {name!r}{nearest(name, list(FIGURES))} ({known})" for name in unknown))
-    sheets = {name: FIGURES[name] for name in names or FIGURES}
+    sheets = {name: FIGURES[name] for name in names or FIGURES if names or FIGURES[name].concerns(runs)}
     needed = set(names or ())
     if outcomes is not None:
         if "prediction" not in sheets:

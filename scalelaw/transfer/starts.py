@@ -30,6 +30,7 @@ class Starts:
         error: top-1 error after fine-tuning, a share: the mean over seeds at the best fine-tuning settings.
         size: multiply-adds of one image in fine-tuning, or parameters.
         epochs, peak_lr: of pre-training.
+        total_core_hours: of pre-training and the best fine-tuning together.
         tunings: fine-tuning settings tried on each start.
         notes: one sentence for everything left out.
     """
@@ -42,6 +43,7 @@ class Starts:
     size: Array
     epochs: Array
     peak_lr: Array
+    total_core_hours: Array
     tunings: NDArray[np.int64]
     notes: tuple[str, ...]
 
@@ -87,6 +89,7 @@ def starts_of(runs: RunTable) -> Starts:
         variants=tuple(variants.iloc[order]),
         error=best["top1_error"].to_numpy(float)[order],
         size=sizes[order],
+        total_core_hours=facts["core_hours"][order] + _column(best, "core_hours")[order],
         tunings=best["tunings"].to_numpy(np.int64)[order],
         notes=tuple(notes),
         **{name: values[order] for name, values in facts.items()},
@@ -105,8 +108,12 @@ def _best(tuned: pd.DataFrame) -> pd.DataFrame:
 
 
 def _facts(best: pd.DataFrame, own: pd.DataFrame, column: str, carried: str) -> Array:
-    found = best[carried].to_numpy(float) if carried in best else np.full(len(best), np.nan)
+    found = _column(best, carried)
     if column not in own:
         return found
     theirs = best["parent"].map(own[column]).to_numpy(float)
     return np.where(np.isnan(theirs), found, theirs)
+
+
+def _column(frame: pd.DataFrame, name: str) -> Array:
+    return frame[name].to_numpy(float) if name in frame else np.full(len(frame), np.nan)
