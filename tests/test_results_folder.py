@@ -15,7 +15,7 @@ import pytest
 from result_rows import losses, row
 
 from scalelaw.errors import UserError
-from scalelaw.runs import ResultsFolder, RunTable
+from scalelaw.runs import ResultsFolder, RunTable, files
 from scalelaw.runs.schema import arrow_schema
 
 OLD = time.time() - 100
@@ -51,29 +51,64 @@ def test_rows_come_from_their_folders_and_from_the_compacted_table(results):
     assert losses(results) == ({"a": 2.5, "c": 1.0}, [])
 
 
-def test_old_rows_are_not_opened_again(results):
+def test_old_rows_are_not_opened_again(results, monkeypatch):
     results.commit_row(row("a"))
+    results.commit_row(row("b"))
+    os.utime(results.root / "a" / "row.parquet", (OLD, OLD))
     results.compact()
-    path = results.root / "a" / "row.parquet"
-    path.write_bytes(b"damaged after compaction")
-    os.utime(path, (OLD, OLD))
-    assert losses(results) == ({"a": 2.0}, [])
+    opened, read = [], files.read_parquet
+    monkeypatch.setattr(files, "read_parquet", lambda path: opened.append(path.parent.name) or read(path))
+    assert losses(results) == ({"a": 2.0, "b": 2.0}, [])
+    assert opened == [results.root.name, "b"], "b changed so late that its time may not tell it from a later one"
 
 
 def test_a_row_that_changes_while_the_table_is_compacted_is_newer_than_it(results, monkeypatch):
     results.commit_row(row("a"))
-    monkeypatch.setattr("scalelaw.runs.folder._SLACK_NS", 0)
-    read = ResultsFolder.read_rows
+    monkeypatch.setattr("scalelaw.runs.stamps.COARSE_NS", -1)
+    read = ResultsFolder._read
 
     def read_then_change(folder):
         rows = read(folder)
         results.commit_row(row("a", 1.0))
         return rows
 
-    monkeypatch.setattr(ResultsFolder, "read_rows", read_then_change)
+    monkeypatch.setattr(ResultsFolder, "_read", read_then_change)
     results.compact()
-    monkeypatch.setattr(ResultsFolder, "read_rows", read)
+    monkeypatch.setattr(ResultsFolder, "_read", read)
     assert losses(results) == ({"a": 1.0}, [])
+
+
+@pytest.mark.parametrize("hours", [-1, 1, 24 * 365])
+def test_a_clock_that_is_set_neither_hides_rows_nor_brings_back_old_ones(results, hours):
+    """File times of what is written after the jump are by another clock, as of another machine's."""
+    then, later = time.time() - 1e4, time.time() - 1e4 + hours * 3600
+
+    def commit(run, clock):
+        results.commit_row(run)
+        os.utime(results.root / run.run_id / "row.parquet", (clock, clock))
+
+    commit(replace(row("a", None), status="failed"), then)
+    commit(row("b", 3.0), then)
+    results.compact()
+    os.utime(results.table_path, (then + 10, then + 10))
+    commit(row("a", 2.0), later + 20)
+    commit(row("c", 1.0), later + 20)
+    expected = {"a": 2.0, "b": 3.0, "c": 1.0}
+    assert losses(results) == (expected, [])
+    assert set(results.statuses("abc").values()) == {"finished"}
+    results.compact()
+    os.utime(results.table_path, (later, later))
+    assert losses(results) == (expected, [])
+
+
+def test_a_table_without_stamps_gives_way_to_the_rows_and_stamps_are_no_column_of_runs(results):
+    results.commit_row(row("a", 2.0))
+    pq.write_table(pa.table({"run_id": ["a", "z"], "val_loss": [9.0, 1.0]}), results.table_path)
+    assert losses(results) == ({"a": 2.0, "z": 1.0}, [])
+    results.compact()
+    assert "row_stamp" in pq.read_schema(results.table_path).names
+    for path in (results.root, results.table_path):
+        assert "row_stamp" not in RunTable.load(path).frame
 
 
 def test_damaged_and_foreign_files_are_named_and_the_others_read(results):

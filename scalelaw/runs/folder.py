@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -21,14 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
-from scalelaw.runs import arrow, files
+from scalelaw.runs import arrow, files, stamps
 from scalelaw.runs.lease import is_held, lease
 from scalelaw.runs.schema import Run, Status, arrow_schema
 
 PLACES = ("path", "holdout_path", "exclude", "cache")
 """Settings of [data] that are paths."""
 CHECKPOINTS = "checkpoint"  # in a run's folder, until it has its row
-_SLACK_NS = 2_000_000_000  # file times may be this coarse
 
 
 class ResultsFolder:
@@ -171,45 +169,45 @@ class ResultsFolder:
     def read_rows(self) -> tuple[pa.Table, list[str]]:
         """All rows, sorted by run_id, and a sentence for each file that could not be read.
 
-        Reads the compacted table and only those rows that are newer than it.
+        Reads the compacted table, and only those rows whose files are no longer as they were when it was made.
         """
+        table, problems, _ = self._read()
+        return table, problems
+
+    def _read(self) -> tuple[pa.Table, list[str], dict[str, str | None]]:
+        """What `read_rows` returns, and the stamp of every row's file as it was before the file was read."""
         problems: list[str] = []
         parts: list[pa.Table] = []
-        compacted: set[str] = set()
-        since = 0
+        compacted: dict[str, str | None] = {}
         if self.table_path.exists():
             try:
-                parts.append(arrow.aligned(files.read_parquet(self.table_path), self.table_path))
-                since = self.table_path.stat().st_mtime_ns - _SLACK_NS
-                compacted = set(parts[0]["run_id"].to_pylist())
+                table, compacted = stamps.parted(arrow.aligned(files.read_parquet(self.table_path), self.table_path))
+                parts.append(table)
             except UserError as error:
                 problems += error.messages
-        fresh: set[str] = set()
+        fresh: dict[str, str | None] = {}
         for run_id in self._folders():
-            path = self.run_path(run_id) / "row.parquet"
-            try:
-                newer = path.stat().st_mtime_ns >= since
-            except OSError:
-                continue
-            if newer or run_id not in compacted:
+            found = stamps.stamp(f"{self.root}/{run_id}/row.parquet")
+            if found is not None and found != compacted.get(run_id):
+                path = self.run_path(run_id) / "row.parquet"
                 try:
                     parts.append(_one_row(arrow.aligned(files.read_parquet(path), path), run_id, path))
-                    fresh.add(run_id)
+                    fresh[run_id] = found
                 except UserError as error:
                     problems += error.messages
-        if compacted & fresh:
+        if compacted.keys() & fresh.keys():
             keep = [run_id not in fresh for run_id in parts[0]["run_id"].to_pylist()]
             parts[0] = parts[0].filter(pa.array(keep))
-        return arrow.concatenated(parts).sort_by("run_id"), problems
+        return arrow.concatenated(parts).sort_by("run_id"), problems, {**compacted, **fresh}
 
     def compact(self) -> None:
-        """Rewrites `runs.parquet` from the rows. Rows that change meanwhile are newer than it."""
-        began = time.time_ns()
-        table, _ = self.read_rows()
+        """Rewrites `runs.parquet` from the rows. Rows that change meanwhile no longer have the stamps noted there."""
 
         def write(path: Path) -> None:
-            pq.write_table(table, path, compression="zstd")
-            os.utime(path, ns=(began, began))
+            now = path.stat().st_mtime_ns  # by the clock of the file system, as the rows' own times
+            table, _, found = self._read()
+            settled = {run_id: was and stamps.settled(was, now) for run_id, was in found.items()}
+            pq.write_table(stamps.joined(table, settled), path, compression="zstd")
 
         files.write_atomically(self.table_path, write)
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from scalelaw.errors import UserError, nearest
-from scalelaw.runs import arrow, checks, files, folder
+from scalelaw.runs import arrow, checks, files, folder, stamps
 from scalelaw.runs.schema import COLUMNS, LETTERS, TEXTS
 
 Points = Literal["all", "best", "envelope"]
@@ -81,7 +81,7 @@ class RunTable:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; give a results folder, a .parquet or a .csv file")
         if path.suffix.lower() == ".parquet":
-            return _table(files.read_parquet(path), [], str(path), columns)
+            return _table(stamps.without(files.read_parquet(path)), [], str(path), columns)
         if path.suffix.lower() == ".csv":
             try:
                 frame = pd.read_csv(path, dtype=TEXTS)
