@@ -27,6 +27,8 @@ from scalelaw.runs.schema import Run, Status, arrow_schema
 PLACES = ("path", "holdout_path", "exclude", "cache")
 """Settings of [data] that are paths."""
 CHECKPOINTS = "checkpoint"  # in a run's folder, until it has its row
+DONE: tuple[Status, ...] = ("finished", "diverged")
+"""Statuses of rows that no attempt will replace."""
 
 
 class ResultsFolder:
@@ -65,7 +67,8 @@ class ResultsFolder:
 
     def run_ids(self) -> list[str]:
         """The runs that have a folder, sorted."""
-        return [name for name in self._folders() if os.path.exists(self.root / name / "config.json")]
+        root = str(self.root)
+        return [name for name in self._folders() if os.path.exists(f"{root}/{name}/config.json")]
 
     def _folders(self) -> list[str]:
         try:
@@ -227,16 +230,20 @@ class ResultsFolder:
         facts = {path: files.read_json(path) for path in sorted(self.root.glob("*-*.json"))}
         return {path: found["holdout_twin_share"] for path, found in facts.items() if "holdout_twin_share" in found}
 
-    def statuses(self, run_ids: Iterable[str], *, held: bool = True) -> dict[str, Status]:
-        """The status of every run: from its lease (unless `held` is false), else from its row, else pending."""
-        table, _ = self.read_rows()
-        rows = dict(zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True))
-        found: dict[str, Status] = {}
-        for run_id in run_ids:
-            if held and is_held(self.run_path(run_id) / "lease"):
+    def statuses(self, run_ids: Iterable[str], *, held: bool = True, rows: pa.Table | None = None) -> dict[str, Status]:
+        """The status of every run: finished or diverged by its row; else from its lease, its row, or pending.
+
+        Args:
+            run_ids: the runs.
+            held: whether to look at leases.
+            rows: what `read_rows` gave, where the caller has it already.
+        """
+        table = self.read_rows()[0] if rows is None else rows
+        known = dict(zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True))
+        found: dict[str, Status] = {run_id: known.get(run_id, "pending") for run_id in run_ids}
+        for run_id, status in found.items():
+            if held and status not in DONE and is_held(self.run_path(run_id) / "lease"):
                 found[run_id] = "running"
-            else:
-                found[run_id] = rows.get(run_id, "pending")
         return found
 
 

@@ -6,6 +6,7 @@ import types
 import typing
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -77,10 +78,15 @@ LETTERS = {"C": "train_flop", "N": "params", "D": "images_seen", "U": "unique_im
 or tokens among them, loss."""
 
 
+@cache
+def _hints() -> dict[str, Any]:
+    """The annotations of `Run`, which take long to work out."""
+    return typing.get_type_hints(Run)
+
+
 def python_type(name: str) -> type:
     """The type of a column's known values: str, int, float or datetime."""
-    hint = typing.get_type_hints(Run)[name]
-    (known,) = [option for option in typing.get_args(hint) if option is not types.NoneType]
+    (known,) = [option for option in typing.get_args(_hints()[name]) if option is not types.NoneType]
     return typing.cast(type, known)
 
 
@@ -96,6 +102,7 @@ def arrow_field(name: str) -> pa.Field:
     return pa.field(name, _ARROW[python_type(name)], metadata=metadata)
 
 
+@cache
 def arrow_schema() -> pa.Schema:
     """The schema of a table of runs, in the order of `Run`'s fields."""
     return pa.schema([arrow_field(name) for name in COLUMNS], metadata={"scalelaw_schema": str(SCHEMA_VERSION)})
