@@ -22,3 +22,12 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> Iterator
 def block(rows: Iterable[tuple[str, str]]) -> str:
     """A line for each (name, value): names end under one another, whatever block they stand in."""
     return "\n".join(f"{name:>{BLOCK}}  {value}" for name, value in rows)
+
+
+def clock(seconds: float) -> str:
+    """A length of time as 1:05, 2:00:00 or 3 days 4:00:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    said = f"{hours}:{minutes:02d}:{rest:02d}" if hours or days else f"{minutes}:{rest:02d}"
+    return f"{days} {'day' if days == 1 else 'days'} {said}" if days else said

@@ -1,7 +1,9 @@
-"""`scalelaw status`: how far a sweep is."""
+"""`scalelaw status`: how far a sweep is, once or as it goes on."""
 
 from __future__ import annotations
 
+import json as json_module
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,69 +13,102 @@ from scalelaw.cli.tables import Json, print_json
 from scalelaw.text import columns
 
 if TYPE_CHECKING:
-    from scalelaw.runs import ResultsFolder
+    from scalelaw.launch.status import SweepStatus
+
+FAILED, INTERRUPTED = 1, 130
 
 
-def status(results: Positional[Path], runs: bool = False, json: Json = False) -> int:
-    """Counts a sweep's runs: finished, running, pending, failed, diverged; core-hours spent and left.
+def status(
+    results: Positional[Path],
+    runs: bool = False,
+    follow: bool = False,
+    price: float | None = None,
+    hardware: str | None = None,
+    utilisation: float | None = None,
+    json: Json = False,
+) -> int:
+    """Says how far a sweep is: runs by status, those under way, core-hours, time and money, the law so far.
 
     Args:
         results: Results folder.
         runs: List every run with its status.
+        follow: Stay until nothing is running or pending: a live display on a terminal; elsewhere, and with --json, a
+            line for each change. Exits with 1 when runs have failed, with 130 on Ctrl-C.
+        price: Dollars an hour of one device costs: says what was spent and what is left.
+        hardware: What that device is, as in predict; whatever the runs trained on unless given.
+        utilisation: Share of the peak of --hardware that what is left will reach; unless given what was measured there,
+            or a published range.
     """
-    from scalelaw.runs import STATUSES, ResultsFolder
+    from scalelaw.errors import UserError
+    from scalelaw.launch.money import Prices
+    from scalelaw.launch.status import sweep_status
+    from scalelaw.runs import ResultsFolder
 
+    if price is None and (hardware is not None or utilisation is not None):
+        raise UserError("status: --hardware and --utilisation say what device --price is for; add that, or leave them "
+                        "out")  # fmt: skip
+    if follow and runs:
+        raise UserError("status: --runs lists every run once and --follow goes on; leave one of them out")
+    prices = None if price is None else Prices(price, hardware, utilisation)
     folder = ResultsFolder(results)
-    statuses = folder.statuses(_all_ids(folder))
-    counts = {word: sum(found == word for found in statuses.values()) for word in STATUSES}
-    spent, left = _core_hours(folder, statuses)
+    if follow:
+        return _follow(folder, prices, json)
+    found = sweep_status(folder, prices)
+    _warn(found, ())
     if json:
-        answer: dict[str, Any] = {
-            **{str(word): n for word, n in counts.items()},
-            "core_hours_spent": spent,
-            "core_hours_left": left,
-        }
-        if runs:
-            answer["runs"] = statuses
-        print_json(answer)
+        print_json({**found.to_dict(), **({"runs": dict(found.statuses)} if runs else {})})
         return 0
     if runs:
-        print(*columns(list(statuses.items()), left=(0, 1)), sep="\n")
-    print(f"{results}: {sum(counts.values())} runs")
-    for word, n in counts.items():
-        print(f"  {word:<9} {n:>5}")
-    to_go = "unknown" if left is None else f"{left:.3g}"
-    print(f"TPU-v4 core-hours: {spent:.3g} spent, {to_go} left")
-    if counts["failed"]:
-        print("failed runs are tried again by the same sweep command; why they failed:")
-        for run_id, why in _failures(folder):
-            print(f"  {run_id}: {why}")
+        print(*columns(list(found.statuses.items()), left=(0, 1)), sep="\n")
+    print(found)
     return 0
 
 
-def _all_ids(folder: ResultsFolder) -> list[str]:
-    from scalelaw.runs import files
+def _follow(folder: Any, prices: Any, json: bool) -> int:
+    """Shows every change until the sweep has ended. Returns the exit code."""
+    from datetime import datetime
 
-    record = folder.root / "sweep.json"
-    named = files.read_json(record)["runs"] if record.exists() else []
-    table, _ = folder.read_rows()
-    return list(dict.fromkeys([*named, *folder.run_ids(), *table["run_id"].to_pylist()]))
+    from scalelaw.launch.following import followed
+
+    seen: tuple[str, ...] = ()
+    found: SweepStatus | None = None
+    try:
+        if not json and sys.stdout.isatty():
+            return _live(folder, prices)
+        for found in followed(folder, prices):
+            seen = _warn(found, seen)
+            if json:
+                said = json_module.dumps(found.to_dict(), allow_nan=False)
+            else:
+                said = f"{datetime.now():%H:%M:%S} {found.line()}"
+            print(said, flush=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    assert found is not None
+    if not json:
+        print(found)
+    return FAILED if found.counts["failed"] else 0
 
 
-def _failures(folder: ResultsFolder) -> list[tuple[str, str]]:
-    """Failed runs, each with the last line of its error."""
-    table, _ = folder.read_rows()
-    rows = table.select(["run_id", "status", "error"]).to_pylist()
-    return [(row["run_id"], (row["error"] or "unknown").splitlines()[-1]) for row in rows if row["status"] == "failed"]
+def _live(folder: Any, prices: Any) -> int:
+    """One block that is drawn anew at every look."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from scalelaw.launch.following import followed
+
+    found: SweepStatus | None = None
+    with Live(console=Console(), auto_refresh=False) as live:
+        for found in followed(folder, prices, every_look=True):
+            live.update(Text(str(found), no_wrap=True), refresh=True)
+    assert found is not None
+    return FAILED if found.counts["failed"] else 0
 
 
-def _core_hours(folder: ResultsFolder, statuses: dict[str, Any]) -> tuple[float, float | None]:
-    """Core-hours of the rows there are, and of the runs still to do; None where the sweep did not note a run's cost."""
-    from scalelaw.runs import files
-
-    table, _ = folder.read_rows()
-    spent = sum(hours or 0.0 for hours in table["core_hours"].to_pylist())
-    record = folder.root / "sweep.json"
-    costs = files.read_json(record).get("core_hours", {}) if record.exists() else {}
-    to_do = [run_id for run_id, found in statuses.items() if found not in ("finished", "diverged")]
-    return spent, sum(costs[run_id] for run_id in to_do) if set(to_do) <= set(costs) else None
+def _warn(found: SweepStatus, before: tuple[str, ...]) -> tuple[str, ...]:
+    """Says problems that were not said before, on standard error."""
+    for problem in found.problems:
+        if problem not in before:
+            print(f"warning: {problem}", file=sys.stderr)
+    return found.problems

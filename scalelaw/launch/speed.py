@@ -18,6 +18,10 @@ ASSUMED_SECONDS_PER_IMAGE = 22e-6
 SECONDS_PER_RUN = 0.2  # initial weights, evaluations, files
 
 
+Shape = tuple[str, int]
+"""Variant and batch size: what a speed belongs to."""
+
+
 @dataclass(frozen=True)
 class Expected:
     """Seconds of training for each run, and whether a measurement stands behind all of them."""
@@ -27,19 +31,41 @@ class Expected:
 
     def minutes(self, planned: Sequence[PlannedRun], workers: int) -> float:
         """Wall-clock minutes of the runs on so many workers."""
-        workers = max(1, min(workers, len(planned)))
-        compiled = max(len({run.shape for run in planned}), workers)  # each worker at least one
-        training = sum(self.seconds[run.run_id] for run in planned)
-        return (training + SECONDS_PER_RUN * len(planned) + SECONDS_PER_SHAPE * compiled) / workers / 60
+        shapes = len({run.shape for run in planned})
+        return wall_seconds([self.seconds[run.run_id] for run in planned], shapes, workers) / 60
+
+
+def wall_seconds(seconds: Sequence[float], shapes: int, workers: int) -> float:
+    """Wall-clock seconds of runs on so many workers, each of which compiles at least one shape.
+
+    Args:
+        seconds: of training, for each run.
+        shapes: how many shapes are compiled.
+        workers: at least 1; those that find no run do not count.
+    """
+    workers = max(1, min(workers, len(seconds)))
+    work = sum(seconds) + SECONDS_PER_RUN * len(seconds) + SECONDS_PER_SHAPE * max(shapes, workers)
+    return max(work / workers, max(seconds, default=0.0))
+
+
+def measured_speeds(rows: RunTable | None) -> dict[Shape, float]:
+    """Images a second of training by shape: the median of the finished runs."""
+    found: dict[Shape, float] = {}
+    if rows is not None and len(rows) and rows.has("train_seconds"):
+        done = rows.finished().frame
+        for (variant, batch), alike in done.groupby(["variant", "batch_size"]):
+            found[str(variant), int(str(batch))] = float(np.median(alike["images_seen"] / alike["train_seconds"]))
+    return found
+
+
+def assumed_seconds(train_flop: float, images: int) -> float:
+    """Seconds of training of a shape that was never timed."""
+    return train_flop / ASSUMED_FLOP_PER_SECOND + images * ASSUMED_SECONDS_PER_IMAGE
 
 
 def expected(planned: Sequence[PlannedRun], rows: RunTable | None = None) -> Expected:
     """Expected seconds of each run, from the speeds in `rows` where the same variant and batch size ran."""
-    speeds: dict[tuple[str, int], float] = {}
-    if rows is not None and len(rows) and rows.has("train_seconds"):
-        done = rows.finished().frame
-        for (variant, batch), alike in done.groupby(["variant", "batch_size"]):
-            speeds[str(variant), int(str(batch))] = float(np.median(alike["images_seen"] / alike["train_seconds"]))
+    speeds = measured_speeds(rows)
     seconds, measured = {}, True
     for run in planned:
         train = run.config.train
@@ -48,7 +74,5 @@ def expected(planned: Sequence[PlannedRun], rows: RunTable | None = None) -> Exp
             seconds[run.run_id] = train.images / known
         else:
             measured = False
-            seconds[run.run_id] = (
-                run.cost.train_flop / ASSUMED_FLOP_PER_SECOND + train.images * ASSUMED_SECONDS_PER_IMAGE
-            )
+            seconds[run.run_id] = assumed_seconds(run.cost.train_flop, train.images)
     return Expected(seconds, measured)

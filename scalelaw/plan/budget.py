@@ -150,7 +150,7 @@ def measured_utilisation(runs: RunTable, name: str, variant: str | None = None) 
     if device.peak_flop_per_second is None or not all(runs.has(column) for column in needed):
         return None
     frame = runs.frame.dropna(subset=list(needed))
-    there = np.array([_is(kind, device) for kind in frame["hardware"]], bool)
+    there = np.array([is_kind(kind, device) for kind in frame["hardware"]], bool)
     frame = frame[there & (frame["train_seconds"].to_numpy(float) > 0)]
     if variant is not None and "variant" in frame and (frame["variant"] == variant).any():
         frame = frame[frame["variant"] == variant]
@@ -163,7 +163,8 @@ def measured_utilisation(runs: RunTable, name: str, variant: str | None = None) 
     return Utilisation(float(shares.min()), float(np.median(shares)), float(shares.max()), "measured", note)
 
 
-def _is(kind: object, device: compute.Hardware) -> bool:
+def is_kind(kind: object, device: compute.Hardware) -> bool:
+    """Whether a row's hardware is this device."""
     try:
         return compute.hardware(str(kind)).name == device.name
     except UserError:  # a board that the table does not know

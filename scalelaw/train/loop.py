@@ -130,6 +130,7 @@ class _Training:
         self.state, self.now = state, standing
         self.order = order = schedule.order
         self.unheard = False  # whoever watched has gone: the run is interrupted, not failed
+        self.train_loss: float | None = None  # the last one looked at
         self.watch = Stopwatch()
         self.watch.seconds.update(standing.seconds)
         self.warmup = rules.warmup(order.steps, order.n / order.batch_size)
@@ -170,7 +171,7 @@ class _Training:
             if clock - last_event > EVENT_SECONDS:
                 last_event = clock
                 speed = self._images() / self.watch.seconds["train"]
-                self._tell("progress", images=self._images(), images_per_second=speed)
+                self._tell("progress", images=self._images(), images_per_second=speed, train_loss=self.train_loss)
             if clock - last_flush > FLUSH_SECONDS:
                 last_flush = clock
                 with self.watch("wait"):
@@ -193,7 +194,7 @@ class _Training:
         now, meter = self.now, self.schedule.meter
         with self.watch("train"):
             values = numbers(metrics)
-        loss = values.pop("loss")
+        loss = self.train_loss = values.pop("loss")
         if evaluation is None and step % self.trace_every:
             return loss
         images, seconds = min(step * self.order.batch_size, self.order.images), self.watch.seconds["train"]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from scalelaw import architecture, stopping
 from scalelaw.errors import UserError
-from scalelaw.runs import ResultsFolder, Run, files
+from scalelaw.runs import ResultsFolder, Run, files, progress
 from scalelaw.sweep import DataFacts, RunConfig, data_facts, identity, run_cost
 from scalelaw.sweep.recipes import Recipe, rules_of
 from scalelaw.sweep.sections import SweepSection
@@ -139,6 +139,7 @@ class Worker:
                 row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
             if processes.leads():
                 self.results.commit_row(row)
+                progress.forget(self.results.run_path(run_id))
                 self._discard(run_id)
             self.emit({"run_id": run_id, "event": "done", "status": row.status, "val_loss": row.val_loss,
                        "top1_error": row.top1_error, "images": row.images_seen, "seconds": row.train_seconds,
@@ -147,8 +148,11 @@ class Worker:
 
     def _habits(self, run_id: str) -> single.Habits:
         """What a run keeps, and who hears of it."""
+        note = progress.Reporter(self.results.run_path(run_id)) if processes.leads() else None
 
         def emit(event: dict[str, Any]) -> None:
+            if note is not None:
+                note(event)
             self.emit({"run_id": run_id, **event})
 
         return single.Habits(self.results.run_path(run_id), self.settings, emit, self.threads, self.any_devices)

@@ -1,0 +1,132 @@
+"""Runs that have no final row yet: what they are by their configuration, how far they are, how long they will take."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scalelaw import compute
+from scalelaw.launch.speed import Shape, assumed_seconds
+from scalelaw.runs import files, progress
+from scalelaw.runs.progress import Progress
+from scalelaw.sweep.config import DataConfig, TrainConfig
+
+SILENT_SECONDS = 60.0
+"""A worker that has written nothing for so long may hang: that is said."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run without a final row.
+
+    Attributes:
+        cell: runs of one cell differ in learning rate or seed alone.
+        images: that the whole schedule shows.
+        progress: where it stands; None unless a process works on it and has said so.
+        core_hours: of the whole schedule, TPU v4; None where the sweep did not note it.
+        seconds_left: of training, by its own speed, else by its shape's; None where nothing tells.
+        measured: whether a measurement stands behind `seconds_left`.
+    """
+
+    run_id: str
+    variant: str | None = None
+    batch_size: int | None = None
+    images: int | None = None
+    cell: str | None = None
+    progress: Progress | None = None
+    core_hours: float | None = None
+    seconds_left: float | None = None
+    measured: bool = False
+
+    @property
+    def shape(self) -> Shape | None:
+        """What its speed belongs to."""
+        return None if self.variant is None or self.batch_size is None else (self.variant, self.batch_size)
+
+    @property
+    def share(self) -> float:
+        """Share of the schedule that is done."""
+        return 0.0 if self.progress is None or not self.images else min(self.progress.images / self.images, 1.0)
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """How long its worker has written nothing, where that is long; a clock set back is no silence."""
+        silent = 0.0 if self.progress is None else time.time() - self.progress.at
+        return silent if silent > SILENT_SECONDS else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, None for what is unknown."""
+        seen = None if self.progress is None else asdict(self.progress)
+        return {
+            "run_id": self.run_id,
+            "variant": self.variant,
+            "images": self.images,
+            "share": None if seen is None else self.share,
+            "images_seen": None if seen is None else seen["images"],
+            "images_per_second": None if seen is None else seen["images_per_second"],
+            "train_loss": None if seen is None else seen["train_loss"],
+            "val_loss": None if seen is None else seen["val_loss"],
+            "seconds_left": self.seconds_left,
+            "silent_seconds": self.silent_seconds,
+        }
+
+
+def unfinished(
+    root: Path,
+    run_id: str,
+    *,
+    running: bool,
+    speeds: Mapping[Shape, float],
+    core_hours: float | None,
+    utilisation: float,
+) -> Unfinished:
+    """One run by its folder; what cannot be read of it is None.
+
+    Args:
+        root: the results folder.
+        run_id: the run.
+        running: whether a process holds it.
+        speeds: measured images a second by shape.
+        core_hours: of the whole schedule; None when unknown.
+        utilisation: behind `core_hours`.
+    """
+    seen = progress.read(root / run_id) if running else None
+    config = _config(f"{root}/{run_id}/config.json")
+    train, model = config.get("train", {}), config.get("model", {})
+    variant, images = model.get("variant"), train.get("images")
+    if variant is None or images is None:
+        return Unfinished(run_id, progress=seen, core_hours=core_hours)
+    batch = train.get("batch_size", TrainConfig.model_fields["batch_size"].default)
+    left = max(images - seen.images, 0) if seen is not None else images
+    speed = seen.images_per_second if seen is not None and seen.images_per_second else speeds.get((variant, batch))
+    seconds = None
+    if speed is not None:
+        seconds = left / speed
+    elif core_hours is not None:
+        flop = compute.flop_of_core_hours(core_hours, utilisation)
+        seconds = assumed_seconds(flop * left / images, left)
+    return Unfinished(run_id, variant, batch, images, cell_of(config), seen, core_hours, seconds, speed is not None)
+
+
+def cell_of(config: Mapping[str, Any]) -> str | None:
+    """What a configuration sets beside learning rate, seed and where its data lie; None when it sets no model."""
+    try:
+        data = {key: value for key, value in config.get("data", {}).items() if key not in DataConfig.NOT_OF_THE_RUN}
+        train = {key: value for key, value in config["train"].items() if key not in ("peak_lr", "seed")}
+        return files.canonical({"data": data, "model": config["model"], "train": train})
+    except (KeyError, AttributeError):
+        return None
+
+
+def _config(path: str) -> dict[str, Any]:
+    """What the file holds; empty when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
