@@ -18,6 +18,19 @@ _asked: list[int] = []
 _deferred = False
 
 
+class Unheard(BrokenPipeError):
+    """Whoever read the output has gone before the work was done; the same command goes on."""
+
+
+@contextmanager
+def unfinished_if_unheard() -> Iterator[None]:
+    """Within, a reader that goes (`scalelaw sweep ... | head`) leaves work undone: that is no end like another."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Unheard from error
+
+
 def listen() -> None:
     """From now on SIGTERM exits with `PREEMPTED` and SIGINT interrupts, at the latest at the next `raise_if_asked`."""
     _asked.clear()

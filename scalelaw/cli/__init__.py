@@ -1,5 +1,5 @@
-"""The command line: `scalelaw COMMAND ...`. Exit codes: 0 done; 1 some runs failed; 2 bad input; 75 pre-empted, call
-again; 130 interrupted.
+"""The command line: `scalelaw COMMAND ...`. Exit codes: 0 done; 1 some runs failed; 2 bad input; 75 pre-empted, or
+nobody reads on while runs train: call again; 130 interrupted.
 
 Nothing heavy is imported before a command runs, so that `scalelaw --help` answers at once.
 """
@@ -29,11 +29,11 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("scalelaw: interrupted; finished runs are kept, the same command goes on", file=sys.stderr)
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader has gone: `scalelaw ... | head`
+    except BrokenPipeError as error:  # the reader has gone: `scalelaw ... | head`
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = PREEMPTED if isinstance(error, stopping.Unheard) else 0
     sys.exit(code)
 
 

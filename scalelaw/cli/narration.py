@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scalelaw.text import clock
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from scalelaw.sweep import PlannedRun
-
-PLAIN_SECONDS = 15.0
 
 
 class Narration:
@@ -27,40 +27,34 @@ class Narration:
     """
 
     def __init__(self, run: PlannedRun, root: Path, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn
+        from scalelaw.launch.screen import Bar
 
-        self.run, self.root, self.console = run, root, console
+        self.run, self.root = run, root
         self.held_elsewhere = False
-        self._printed = time.monotonic()
         self._began_at: tuple[float, int] | None = None  # clock and images when the first step of this process was seen
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f} %"),
-            console=console,
-        )  # fmt: skip
-        self._task = self._bar.add_task("starting", total=run.config.train.images)
+        self._bar = Bar(console, run.config.train.images)
+        self._say = self._bar.say
 
     def __enter__(self) -> Narration:
         train = self.run.config.train
         self._say(f"{self.root}: run {self.run.run_id}, {self.run.config.model.variant} of "
                   f"{self.run.cost.size.params:,} parameters, {train.images:,} images in batches of "
                   f"{train.batch_size:,}, {self.run.cost.core_hours:.3g} TPU-v4 core-hours")  # fmt: skip
-        if self.console.is_terminal:
-            self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
-            self._bar.stop()
+        self._bar.__exit__()
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Takes one event of the worker."""
         kind = event["event"]
         if kind == "progress":
-            self._progress(event["images"], event["images_per_second"])
+            self._bar.show(self.line(event["images"], event["images_per_second"]), event["images"])
         elif kind == "leased elsewhere":
             self.held_elsewhere = True
         elif kind == "compiling":
-            self._bar.update(self._task, description="compiling")
+            self._bar.show("compiling")
             self._say("compiling")
         elif kind == "compiled":
             self._say(f"compiled in {event['seconds']:.1f} s")
@@ -88,16 +82,8 @@ class Narration:
             self._began_at = time.monotonic(), images
         since, first = self._began_at
         took, seen = time.monotonic() - since, images - first
-        left = f"{_clock(took * (total - images) / seen)} left" if seen else "..."
+        left = f"{clock(took * (total - images) / seen)} left" if seen else "..."
         return f"{images:,} of {total:,} images · {speed:,.0f} images/s · {left}"
-
-    def _progress(self, images: int, speed: float) -> None:
-        said = self.line(images, speed)
-        if self.console.is_terminal:
-            self._bar.update(self._task, completed=images, description=said)
-        elif time.monotonic() - self._printed > PLAIN_SECONDS:
-            self._printed = time.monotonic()
-            self._say(said)
 
     def _done(self, event: dict[str, Any]) -> None:
         if event["status"] == "failed":
@@ -108,12 +94,3 @@ class Narration:
         self._say(f"{event['status']}{loss}; {event['images']:,} images in {event['seconds']:.1f} s of training")
         if event["error"]:
             self._say(str(event["error"]))
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

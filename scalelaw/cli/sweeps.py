@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,11 +33,12 @@ def sweep(
         engine: Which engine starts the workers.
         dry_run: Only list the runs and their cost.
     """
-    from rich.console import Console
-
+    from scalelaw import stopping
     from scalelaw.errors import UserError
     from scalelaw.launch import local, speed
+    from scalelaw.launch.compaction import compacting
     from scalelaw.launch.progress import SweepProgress
+    from scalelaw.launch.screen import listened_console
     from scalelaw.runs import ResultsFolder, RunTable
     from scalelaw.sweep import expand, read_spec
 
@@ -57,7 +57,7 @@ def sweep(
     todo = [run for run in planned if run.run_id not in done]
     expectation = speed.expected(planned, rows)
     count = min(workers or len(local.cores()), max(len(todo), 1))
-    console = Console(file=sys.stdout, soft_wrap=True)
+    console = listened_console()
     if dry_run:
         _print_plan(checked, planned, todo, expectation, count)
         return 0
@@ -70,12 +70,12 @@ def sweep(
         console.print(f"{say}; nothing to train", highlight=False)
         return _closing(console, results, [run.run_id for run in planned])
     about = "" if expectation.measured else " (by assumed speed)"
-    console.print(f"{say}; {len(todo)} to train with {count} workers, "
-                  f"about {_minutes(expectation.minutes(todo, count))}{about}", highlight=False)  # fmt: skip
     images = {run.run_id: run.config.train.images for run in todo}
     try:
-        with SweepProgress(seconds, images, console) as progress:
-            local.run_all(results, todo, seconds, count, progress)
+        with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
+            console.print(f"{say}; {len(todo)} to train with {count} workers, "
+                          f"about {_minutes(expectation.minutes(todo, count))}{about}", highlight=False)  # fmt: skip
+            local.run_all(results, todo, seconds, count, compacting(results, progress))
     finally:
         results.compact()
     return _closing(console, results, [run.run_id for run in planned])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,11 +44,11 @@ def train(
         threads: CPU threads; one for each core unless given. Results are bit-identical only at one thread count.
         any_devices: Go on from a checkpoint that other devices made: the same examples, equal up to rounding.
     """
-    from rich.console import Console
-
+    from scalelaw import stopping
     from scalelaw.cli.narration import Narration
     from scalelaw.errors import UserError
     from scalelaw.launch import local
+    from scalelaw.launch.screen import listened_console
     from scalelaw.runs import ResultsFolder, files
     from scalelaw.sweep import expand, read_spec
 
@@ -73,7 +72,7 @@ def train(
     leads = coordinator is None or _leads()
     if leads:
         record_sweep(results, checked, planned, spec)
-    with Narration(run, root, Console(file=sys.stdout, soft_wrap=True, quiet=not leads)) as narration:
+    with stopping.unfinished_if_unheard(), Narration(run, root, listened_console(quiet=not leads)) as narration:
         _prepare_jax(count)
         from scalelaw.train.processes import meet
         from scalelaw.train.worker import Worker
@@ -108,7 +107,9 @@ def run(
         threads: CPU threads of the training steps. Results are bit-identical only at one thread count.
         any_devices: Go on from checkpoints that other devices made: the same examples, equal up to rounding.
     """
+    from scalelaw import stopping
     from scalelaw.errors import UserError
+    from scalelaw.launch.compaction import compact_if_due
     from scalelaw.runs import ResultsFolder
 
     _check_threads(threads)
@@ -136,7 +137,11 @@ def run(
         elif event["event"] not in ("progress", "evaluated", "checkpoint", "compiled"):
             print(f"{event['run_id']}: {event['event']}", flush=True)
 
-    return 1 if Worker(folder, emit, threads=threads, any_devices=any_devices).work(ids) else 0
+    with stopping.unfinished_if_unheard():
+        failed = Worker(folder, emit, threads=threads, any_devices=any_devices).work(ids)
+    if coordinator is None or _leads():
+        compact_if_due(folder)
+    return 1 if failed else 0
 
 
 def _check_threads(threads: int) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
-PLAIN_SECONDS = 15.0
+from scalelaw.launch.screen import Bar
+from scalelaw.text import clock
+
 SPEED_SECONDS = 10.0  # images per second are a mean over so long
 
 
@@ -24,41 +25,33 @@ class SweepProgress:
     """
 
     def __init__(self, seconds: Mapping[str, float], images: Mapping[str, int], console: Console) -> None:
-        self.seconds, self.images, self.console = seconds, images, console
+        self.seconds, self.images = seconds, images
         self.counts: dict[str, int] = {}
         self._shares: dict[str, float] = {}
         self._compiling: set[str] = set()
         self._waiting = 0
-        self._began = self._printed = time.monotonic()
+        self._began = time.monotonic()
         self._seen: deque[tuple[float, float]] = deque([(self._began, 0.0)])
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f} %"),
-            console=console,
-        )
-        self._task = self._bar.add_task("starting", total=max(sum(seconds.values()), 1e-9))
+        self._bar = Bar(console, max(sum(seconds.values()), 1e-9))
 
     def __enter__(self) -> SweepProgress:
-        if self.console.is_terminal:
-            self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
-            self._bar.stop()
+        self._bar.__exit__()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Takes one event of a worker or of the engine."""
         kind = event["event"]
         if kind == "stopping":
-            self.console.print(f"waiting up to {event['seconds']:.0f} s for {event['workers']} workers to write their "
-                               "checkpoints; a second signal ends them at once", highlight=False)  # fmt: skip
+            self._bar.say(f"waiting up to {event['seconds']:.0f} s for {event['workers']} workers to write their "
+                          "checkpoints; a second signal ends them at once")  # fmt: skip
             return
         self._waiting = event["runs"] if kind == "waiting" else 0
         if kind != "waiting":
             self._take(event["run_id"], kind, event)
-        self._show()
+        self._bar.show(self.line(), self._spent())
 
     def _take(self, run_id: str, kind: str, event: Mapping[str, Any]) -> None:
         self._compiling.discard(run_id)
@@ -67,17 +60,17 @@ class SweepProgress:
         elif kind == "progress" or kind == "resumed":
             self._shares[run_id] = event["images"] / self.images[run_id]
         elif kind == "warning":
-            self.console.print(f"run {run_id}: {event['message']}", highlight=False, markup=False)
+            self._bar.say(f"run {run_id}: {event['message']}")
         elif kind == "lost":
             self._shares.pop(run_id, None)
-            self.console.print(f"run {run_id}: {event['reason']}", highlight=False)
+            self._bar.say(f"run {run_id}: {event['reason']}")
         elif kind in ("done", "already done"):
             self._shares[run_id] = 1.0
             status = event.get("status", kind)
             self.counts[status] = self.counts.get(status, 0) + 1
             if status == "failed":
                 why = str(event.get("error")).splitlines()[-1]
-                self.console.print(f"run {run_id} failed: {why}", highlight=False, markup=False)
+                self._bar.say(f"run {run_id} failed: {why}")
 
     def done(self) -> str:
         """How many runs are done, and how."""
@@ -98,21 +91,8 @@ class SweepProgress:
             doing = "compiling"
         else:
             doing = f"{speed:,.0f} images/s"
-        left = f"{_clock((now - self._began) * (total - spent) / spent)} left" if spent > 0.02 * total else "..."
+        left = f"{clock((now - self._began) * (total - spent) / spent)} left" if spent > 0.02 * total else "..."
         return f"{self.done()} · {doing} · {left}"
 
     def _spent(self) -> float:
         return sum(self.seconds[run_id] * share for run_id, share in self._shares.items())
-
-    def _show(self) -> None:
-        if self.console.is_terminal:
-            self._bar.update(self._task, completed=self._spent(), description=self.line())
-        elif time.monotonic() - self._printed > PLAIN_SECONDS:
-            self._printed = time.monotonic()
-            self.console.print(self.line(), highlight=False)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
