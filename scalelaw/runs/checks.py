@@ -80,7 +80,8 @@ def checked(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
         was = frame[column]
         kind = python_type(column)
         if kind is str:
-            frame[column] = was.map(str, na_action="ignore").astype(object).where(was.notna(), None)
+            texts = was if pd.api.types.infer_dtype(was) == "string" else was.map(str, na_action="ignore")
+            frame[column] = texts.astype(object).where(was.notna(), None)
             continue
         if kind not in (int, float):
             frame[column] = pd.to_datetime(was, utc=True, errors="coerce", format="ISO8601")

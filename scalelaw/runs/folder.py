@@ -47,8 +47,9 @@ class ResultsFolder:
         if root.exists() and not root.is_dir():
             raise UserError(f"{root}: is a file, not a results folder")
         # one listing, for another launcher may be writing sweep.json at this moment: aside first, then in its place
-        names = {entry.name for entry in root.iterdir()} if root.exists() else set()
-        known = bool({"sweep.json", "runs.parquet"} & names)
+        there = any((root / name).exists() for name in ("sweep.json", "runs.parquet"))  # listing many runs takes long
+        names = {entry.name for entry in root.iterdir()} if root.exists() and not there else set()
+        known = there or bool({"sweep.json", "runs.parquet"} & names)
         empty = all(name.startswith(".sweep.json.") for name in names)
         if not known and not (new and empty):
             if not root.exists():

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from scalelaw.errors import UserError, nearest
-from scalelaw.runs import arrow, checks, files, folder, stamps
+from scalelaw.runs import arrow, checks, files, folder, stamps, traces
 from scalelaw.runs.schema import COLUMNS, LETTERS, TEXTS
 
 Points = Literal["all", "best", "envelope"]
@@ -205,6 +205,19 @@ class RunTable:
     def _without_loss(self, known: RunTable) -> tuple[str, ...]:
         lost = len(self) - len(known)
         return (f"left out: {lost} {'run' if lost == 1 else 'runs'} of unknown loss or cost",) if lost else ()
+
+    def traces(self) -> Any:
+        """The traces of these runs: a pyarrow.dataset.Dataset, of which nothing is read before it is asked.
+
+        `runs.finished().traces().to_table(columns=["run_id", "step", "train_loss"])` reads three columns of the part
+        files of finished runs. Rows are in no promised order: sort by run_id and step.
+
+        Raises:
+            UserError: when the rows come from no results folder, or have no run_id.
+        """
+        if not Path(self.source).is_dir():
+            raise UserError(f"{self.source}: has no traces; they lie in a results folder, load that")
+        return traces.traces(Path(self.source), self.column("run_id"))
 
     def write(self, path: str | Path) -> None:
         """Writes the rows as Parquet, units and meanings in the field metadata."""

@@ -11,36 +11,10 @@ import pyarrow.compute as pc
 
 from scalelaw.errors import UserError
 from scalelaw.runs import files
-
-_COLUMNS: dict[str, tuple[pa.DataType, str, str]] = {
-    "step": (pa.int64(), "1", "optimizer steps done"),
-    "images_seen": (pa.int64(), "images", "training images shown, repeats counted"),
-    "epochs": (pa.float64(), "1", "images seen over unique images"),
-    "core_hours": (pa.float64(), "TPU-v4 core-hours", "spent so far"),
-    "core_hours_basis": (pa.string(), "", "measured (on TPU v4) or estimated (from FLOP)"),
-    "learning_rate": (pa.float64(), "1", "of the last step"),
-    "train_loss": (pa.float64(), "nats", "of the last batch"),
-    "gradient_norm": (pa.float64(), "1", "Euclidean norm of the last batch's gradient, before clipping"),
-    "parameter_norm": (pa.float64(), "1", "Euclidean norm of all parameters before the last step"),
-    "clipped_share": (pa.float64(), "1", "share of units whose gradient was clipped"),
-    "images_per_second": (pa.float64(), "images/s", "since the row before, training steps alone"),
-    "utilisation": (pa.float64(), "1", "training FLOP/s over the peak named in this field's metadata; null without"),
-    "val_loss": (pa.float64(), "nats", "on held-out images, where this row is an evaluation"),
-    "val_top1_error": (pa.float64(), "1", "on held-out images, where this row is an evaluation"),
-    "val_loss_ema": (pa.float64(), "nats", "the same with averaged weights"),
-    "val_top1_error_ema": (pa.float64(), "1", "the same with averaged weights"),
-    "val_images": (pa.int64(), "images", "held-out images of this evaluation"),
-}
+from scalelaw.runs.traces import schema
 
 UNREPEATABLE = ("images_per_second", "utilisation")
 """Columns in which the traces of identical runs differ: what is timed. Where core-hours are measured, they too."""
-
-
-def schema(utilisation_of: str = "unknown") -> pa.Schema:
-    """The columns with their units; `utilisation` names its denominator."""
-    about = {name: {"unit": unit, "about": text} for name, (_, unit, text) in _COLUMNS.items()}
-    about["utilisation"]["utilisation_of"] = utilisation_of
-    return pa.schema([pa.field(name, kind, metadata=about[name]) for name, (kind, *_) in _COLUMNS.items()])
 
 
 class Trace:
