@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from scalelaw.text import columns
+from scalelaw.cli.dry_runs import check_fit, in_words, print_plan
 
 if TYPE_CHECKING:
-    from scalelaw.launch.speed import Expected
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
 
@@ -46,7 +45,7 @@ def sweep(
         raise UserError(f"--workers {workers}: must be at least 1")
     checked = read_spec(spec)
     planned = expand(checked)
-    _check_fit(checked, planned)
+    check_fit(checked, planned)
     root = out if out is not None else Path("results") / checked.sweep.name
     results = ResultsFolder(root, new=True)
     if (root / "sweep.json").exists():
@@ -59,7 +58,7 @@ def sweep(
     count = min(workers or len(local.cores()), max(len(todo), 1))
     console = listened_console()
     if dry_run:
-        _print_plan(checked, planned, todo, expectation, count)
+        print_plan(checked, planned, todo, expectation, count)
         return 0
     record_sweep(results, checked, planned, spec)
     results.drop_checkpoints(done)
@@ -74,7 +73,7 @@ def sweep(
     try:
         with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
             console.print(f"{say}; {len(todo)} to train with {count} workers, "
-                          f"about {_minutes(expectation.minutes(todo, count))}{about}", highlight=False)  # fmt: skip
+                          f"about {in_words(expectation.minutes(todo, count))}{about}", highlight=False)  # fmt: skip
             local.run_all(results, todo, seconds, count, compacting(results, progress))
     finally:
         results.compact()
@@ -105,70 +104,6 @@ def record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun], 
         "spec": path.read_text(encoding="utf-8"),
     }
     results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
-
-
-def _print_plan(
-    spec: Spec, planned: list[PlannedRun], todo: list[PlannedRun], expectation: Expected, workers: int
-) -> None:
-    from textwrap import fill
-
-    from scalelaw.sweep import describe
-    from scalelaw.sweep.device_memory import gigabytes, memory_per_device
-
-    lines = [("run", "variant", "epochs", "batch", "peak lr", "seed", "core-hours", "seconds", "")]
-    waiting = {run.run_id for run in todo}
-    for run in planned:
-        train = run.config.train
-        lines.append((run.run_id, run.config.model.variant, f"{run.cost.epochs:.3g}", str(train.batch_size),
-                      f"{train.peak_lr:.4g}", str(train.seed), f"{run.cost.core_hours:.3g}",
-                      f"{expectation.seconds[run.run_id]:.1f}", "" if run.run_id in waiting else "done"))  # fmt: skip
-    print(*columns(lines, left=(0, 1, 8)), sep="\n")
-    hours = sum(run.cost.core_hours for run in planned)
-    left = sum(run.cost.core_hours for run in todo)
-    basis = "measured speed" if expectation.measured else "assumed speed, until a run of each shape has been measured"
-    print(fill(describe(planned[0].config.data), 80))
-    print(f"{len(planned)} runs: {hours:.3g} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation")
-    print(f"{len(todo)} to train: {left:.3g} core-hours")
-    print(f"with {workers} workers here about {_minutes(expectation.minutes(todo, workers))}")
-    print(f"({basis})")
-    needs = {_model_words(run): memory_per_device(run.config, run.cost.facts, spec.devices).total for run in planned}
-    words = ", ".join(f"{model} {gigabytes(total)}" for model, total in needs.items())
-    print(fill(f"memory of one device in training, by arithmetic ({_layout(spec)}): {words}", 80))
-
-
-def _model_words(run: PlannedRun) -> str:
-    return f"{run.config.model.variant} with batch {run.config.train.batch_size}"
-
-
-def _layout(spec: Spec) -> str:
-    devices = spec.devices
-    said = "one device" if devices.planned == 1 else f"{devices.planned} devices"
-    said += f" of {devices.hardware}" if devices.hardware else ""
-    said += f", {devices.params} to a copy of the parameters" if devices.params > 1 else ""
-    said += f", batches in {devices.accumulate} parts" if devices.accumulate > 1 else ""
-    return said + (", blocks computed anew" if devices.remat else "")
-
-
-def _check_fit(spec: Spec, planned: list[PlannedRun]) -> None:
-    """Refuses a sweep of which a run does not fit the hardware that [devices] names."""
-    from scalelaw.errors import UserError
-    from scalelaw.sweep.device_memory import board_memory, check_memory
-
-    limit = None if spec.devices.hardware is None else board_memory(spec.devices.hardware)
-    if limit is None:
-        return
-    wrong = {}
-    for run in planned:
-        try:
-            check_memory(run.config, run.cost.facts, spec.devices, limit, str(spec.devices.hardware))
-        except UserError as error:
-            wrong[error.messages] = f"{spec.source}: {error.messages[0]}"
-    if wrong:
-        raise UserError(*wrong.values())
-
-
-def _minutes(minutes: float) -> str:
-    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
 
 
 def _closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
