@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from scalelaw import stopping
 from scalelaw.errors import UserError
@@ -33,14 +33,28 @@ POLL_SECONDS = 0.5
 FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # exit codes of a worker
 
 
+class Handle(Protocol):
+    """What a crew asks of a worker's process, here or elsewhere; as `subprocess.Popen`."""
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 @dataclass(eq=False)
 class Process:
     """A running worker: where its errors go, and the run in flight."""
 
-    process: subprocess.Popen[str]
+    process: Handle
     core: int | None
     errors: IO[str]
     in_flight: str | None = None
+
+    def how(self, code: int) -> str:
+        """How it ended, in words."""
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def last_lines(self) -> list[str]:
         """The last lines of its standard error; to be asked once, when it has ended."""
@@ -78,19 +92,21 @@ def run_all(
     Raises:
         UserError: when a worker met bad input (its message is passed on) or none can start; all are stopped first.
     """
-    crew = Crew(results, planned, emit)
+    train(Crew(results, planned, emit), seconds, workers)
+
+
+def train(crew: Crew, seconds: Mapping[str, float], workers: int) -> None:
+    """`run_all` with workers of any engine."""
     try:
         while crew.left:
             free = crew.unheld()
             if not free:
-                emit({"event": "waiting", "runs": len(crew.left)})
+                crew.emit({"event": "waiting", "runs": len(crew.left)})
                 time.sleep(POLL_SECONDS)
                 continue
             count = min(workers, len(free))
-            held_to = cores()[:count] if 1 < count <= len(cores()) else [None] * count
-            for order, core in zip(
-                orders([crew.planned[run_id] for run_id in free], seconds, count), held_to, strict=True
-            ):
+            found = orders([crew.planned[run_id] for run_id in free], seconds, count)
+            for order, core in zip(found, crew.cores(count), strict=True):
                 crew.start(order, core)
             while crew.running:
                 crew.follow()
@@ -104,7 +120,10 @@ class Crew:
     Attributes:
         left: runs not known to be done, in the order of the plan.
         running: the workers at work.
+        attempts: of a run that takes its worker down with it.
     """
+
+    attempts = ATTEMPTS
 
     def __init__(self, results: ResultsFolder, planned: Sequence[PlannedRun], emit: Emit) -> None:
         self.results, self.emit = results, emit
@@ -113,6 +132,10 @@ class Crew:
         self.running: list[Process] = []
         self._crashes: dict[str, int] = {}
         self._events: queue.Queue[tuple[Process, dict[str, Any] | None]] = queue.Queue()
+
+    def cores(self, count: int) -> list[int | None]:
+        """A core for each of so many workers to be held to, None for any."""
+        return [*cores()[:count]] if 1 < count <= len(cores()) else [None] * count
 
     def start(self, run_ids: Sequence[str], core: int | None) -> None:
         """Starts a worker that tries the runs in this order."""
@@ -127,11 +150,11 @@ class Crew:
                 os.sched_setaffinity(process.pid, {core})
             except OSError:
                 worker.core = None  # it has ended already, or may not be held; no reason to stop
-        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        threading.Thread(target=self._read, args=(worker, process), daemon=True).start()
 
-    def _read(self, worker: Process) -> None:
-        assert worker.process.stdout is not None
-        with worker.process.stdout as lines:
+    def _read(self, worker: Process, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
             for line in lines:
                 try:
                     event = json.loads(line)
@@ -153,6 +176,7 @@ class Crew:
         run_id, kind = event["run_id"], event["event"]
         if kind == "started":
             worker.in_flight = run_id
+            self._crashes.pop("", None)  # workers do start
         elif kind in ("done", "already done"):
             worker.in_flight = None
             if run_id not in self.left or any(other.in_flight == run_id for other in self.running):
@@ -181,11 +205,11 @@ class Crew:
         run_id = worker.in_flight
         if run_id is None and code in (0, FAILED) and not (code == FAILED and said):
             return False
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = worker.how(code)
         blamed = run_id or ""  # nothing in flight: it could not even start
         if code != PREEMPTED:
             self._crashes[blamed] = self._crashes.get(blamed, 0) + 1
-        given_up = self._crashes.get(blamed, 0) >= ATTEMPTS
+        given_up = self._crashes.get(blamed, 0) >= self.attempts
         if run_id is None:
             if given_up:
                 raise UserError(
