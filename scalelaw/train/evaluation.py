@@ -12,7 +12,8 @@ import jax
 from scalelaw import stopping
 from scalelaw.train import processes
 from scalelaw.train.data import Source
-from scalelaw.train.step import Programs, State
+from scalelaw.train.functions import State
+from scalelaw.train.step import Programs
 
 DIVERGED_ABOVE = 0.5  # nats above the loss of guessing, ln(classes)
 AHEAD = 4  # batches under way at once

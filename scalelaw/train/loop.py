@@ -23,9 +23,10 @@ from scalelaw.train import processes
 from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Source
 from scalelaw.train.evaluation import Evaluation, Stopped, diverging, evaluate, guessing
+from scalelaw.train.functions import State
 from scalelaw.train.schedule import Schedule, learning_rate
 from scalelaw.train.standing import Standing
-from scalelaw.train.step import Programs, State
+from scalelaw.train.step import Programs
 from scalelaw.train.supply import Supply
 from scalelaw.train.trace import Trace
 

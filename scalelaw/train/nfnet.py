@@ -224,6 +224,11 @@ def init(variant: Variant, classes: int, key: Array, dtype: DTypeLike = jnp.floa
 
     They depend on `key` alone, not on the backend. Not for use under `jax.jit`; see `abstract` for shapes.
     """
+    return dict(jax.device_put(drawn(variant, classes, key, dtype)))
+
+
+def drawn(variant: Variant, classes: int, key: Array, dtype: DTypeLike = jnp.float32) -> Params:
+    """Returns the initial parameters as `init` does, as NumPy arrays: nothing is on a device yet."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     return nnx.to_pure_dict(nnx.state(NFNet(variant, classes, Start(dtype, rng))))
 

@@ -18,9 +18,10 @@ from scalelaw.sweep.sections import SweepSection
 from scalelaw.train import final, loop, origin, processes
 from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Order, Source
+from scalelaw.train.functions import State
 from scalelaw.train.meter import Meter
 from scalelaw.train.schedule import Schedule
-from scalelaw.train.step import Programs, State
+from scalelaw.train.step import Programs
 from scalelaw.train.trace import Trace
 
 

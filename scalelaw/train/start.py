@@ -18,7 +18,8 @@ from scipy import special
 class Start:
     """Where parameters begin: of type `dtype`, drawn from `rng`; without one only shapes (`jax.ShapeDtypeStruct`).
 
-    NumPy draws them because it is the same on every backend and takes no compiling (5 s for a nano model on one core).
+    NumPy draws and keeps them: it is the same on every backend and takes no compiling (5 s for a nano model on one
+    core), not even of a copy for every shape.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -32,10 +33,10 @@ class Start:
             z = special.ndtri(self.rng.uniform(special.ndtr(-cut), special.ndtr(cut), shape))
         else:
             z = self.rng.standard_normal(shape)
-        return nnx.Param(jnp.asarray(std * z, self.dtype))
+        return nnx.Param(np.asarray(std * z, self.dtype))
 
     def full(self, shape: tuple[int, ...], value: float) -> nnx.Param[Any]:
         """The same value everywhere."""
         if self.rng is None:
             return nnx.Param(jax.ShapeDtypeStruct(shape, self.dtype))
-        return nnx.Param(jnp.asarray(np.full(shape, value), self.dtype))
+        return nnx.Param(np.full(shape, value, self.dtype))

@@ -12,28 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from scalelaw import architecture
 from scalelaw.sweep.recipes import Recipe
+from scalelaw.train import kept
 from scalelaw.train import mesh as meshes
-from scalelaw.train import nfnet, optimizer
 from scalelaw.train.data import Batch, Order, Source
-from scalelaw.train.data.source import Arrays, Inputs
+from scalelaw.train.data.source import Arrays
+from scalelaw.train.functions import Functions, Metrics, State, weighed
 from scalelaw.train.mesh import AXES, Layout
-from scalelaw.train.model import Model
-
-State = dict[str, Any]
-"""All that a step changes or draws from: `params` and `momentum`, trees of arrays, and where the recipe needs them
-`ema` with `step`, the steps done, and `key`, of all that is dropped at random."""
-
-Tree = Any
-Metrics = dict[str, jax.Array]
-
-DROPPED = 0x64726F70  # "drop": keeps these draws apart from the initial weights of the same seed
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ class Programs:
 def build(
     variant: architecture.Variant, source: Source, rules: Recipe, batch_size: int, layout: Layout | None = None
 ) -> Programs:
-    """Compiles the programs of one shape.
+    """Compiles the programs of one shape, or finds them compiled.
 
     Args:
         variant: the network.
@@ -89,109 +79,103 @@ def build(
     layout = layout or Layout()
     meshes.check(layout, batch_size)
     began = time.perf_counter()
-    mesh = meshes.mesh_of(layout)
-    model, update = Model(variant, source, rules, batch_size, layout), optimizer.optimizer(rules)
-
-    def start(seed: int) -> State:
-        params = nfnet.init(variant, source.classes, jax.random.key(seed))
-        state: State = {"params": params, "momentum": update.init(params)}
-        if rules.ema:
-            # A copy of its own: a step reuses the memory of either.
-            state |= {"ema": jax.tree.map(jnp.copy, params), "step": jnp.zeros((), jnp.int32)}
-        if rules.dropout or rules.stochastic_depth:
-            state["key"] = jax.random.key_data(jax.random.fold_in(jax.random.key(seed), DROPPED))
-        return dict(meshes.place(state, meshes.shardings(mesh, state)))
-
-    def moved(state: State, found: Tree, rate: jax.Array) -> tuple[State, Metrics]:
-        """The state after a step, from the sums over its batch."""
-        params, gradients, loss = state["params"], found["gradients"], found["loss"]
-        if layout.accumulate > 1:  # else the weight is 1, and dividing by it a pass over all gradients
-            loss, gradients = jax.tree.map(lambda x: x / found["weight"], (loss, gradients))
-        metrics = {"loss": loss, **optimizer.measure(rules, gradients, params)}
-        direction, momentum = update.update(gradients, state["momentum"], params)
-        after = {**state, "params": optimizer.step(params, direction, rate), "momentum": momentum}
-        if rules.ema:
-            after["step"] = state["step"] + 1
-            after["ema"] = optimizer.average(state["ema"], after["params"], rules.ema, after["step"])
-        return after, metrics
-
-    state = start(0)
-    kept, cut = meshes.shardings(mesh, state), meshes.specs(state["params"], layout.params)
-    gradients = jax.shard_map(
-        model.gradients,
-        mesh=mesh,
-        in_specs=(cut, P(), P(AXES), P(AXES), P()),
-        out_specs={"loss": P(), "weight": P(), "gradients": cut},
-        check_vma=False,
-    )
-    sums = jax.shard_map(
-        model.sums, mesh=mesh, in_specs=(cut, P(), P(AXES), P(AXES)), out_specs=P(), check_vma=False
-    )  # fmt: skip
-
-    def train(
-        state: State, arrays: Arrays, inputs: Inputs, weights: jax.Array, rate: jax.Array
-    ) -> tuple[State, Metrics]:
-        return moved(state, gradients(state["params"], arrays, inputs, weights, state.get("key")), rate)
-
-    def nothing() -> Tree:
-        zeros = jax.tree.map(jnp.zeros_like, state["params"])
-        return {"loss": jnp.zeros(()), "weight": jnp.zeros(()), "gradients": zeros}
-
-    def add(so_far: Tree, state: State, arrays: Arrays, inputs: Inputs, weights: jax.Array) -> Tree:
-        more = gradients(state["params"], arrays, inputs, weights, state.get("key"))
-        return jax.tree.map(jnp.add, so_far, more)
-
-    def evaluate(state: State, arrays: Arrays, inputs: Inputs, weights: jax.Array) -> Metrics:
-        found = sums(state["params"], arrays, inputs, weights)
-        if rules.ema:
-            averaged = sums(state["ema"], arrays, inputs, weights)
-            found |= {f"{name}_ema": averaged[name] for name in ("loss", "wrong")}
-        return dict(found)
-
-    everywhere, by_rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXES))
-    found = {"loss": everywhere, "weight": everywhere, "gradients": kept["params"]}
-    fed = (everywhere, by_rows, by_rows)
-    feed, part, rate = meshes.Feed(mesh), batch_size // layout.accumulate, np.float32(0)
-    arrays = feed.arrays(source.arrays)
-    seen = feed.rows(next(source.feed(Order(0, source.train_images, part, part), 0, meshes.rows_here(part))))
-    held = feed.rows(next(source.held_out(part, 1, meshes.rows_here(part))))
-
-    def program(function: Any, into: Any, given: Any, *arguments: Any, reuse: bool = False) -> Any:
-        jitted = jax.jit(function, in_shardings=given, out_shardings=into, donate_argnums=(0,) if reuse else ())
-        return jitted.lower(*arguments).compile()
-
-    evaluated = program(evaluate, everywhere, (kept, *fed), state, arrays, *held)
-    jax.block_until_ready(evaluated(state, arrays, *held))  # the first call is slow, so it counts as compiling
-    if layout.accumulate == 1:
-        whole = program(train, (kept, everywhere), (kept, *fed, everywhere), state, arrays, *seen, rate, reuse=True)
-
-        def trained(state: State, arrays: Arrays, batch: Batch, rate: Any) -> tuple[State, Metrics]:
-            after, metrics = whole(state, feed.arrays(arrays), *feed.rows(batch), rate)
-            return after, metrics
-
-    else:
-        first = program(nothing, found, ())
-        more = program(add, found, (found, kept, *fed), first(), state, arrays, *seen, reuse=True)
-        last = program(moved, (kept, everywhere), (kept, found, everywhere), state, first(), rate, reuse=True)
-
-        def trained(state: State, arrays: Arrays, batch: Batch, rate: Any) -> tuple[State, Metrics]:
-            so_far = first()
-            for k in range(layout.accumulate):
-                so_far = more(so_far, state, feed.arrays(arrays), *feed.rows(_part(batch, k, layout.accumulate)))
-            after, metrics = last(state, so_far, rate)
-            return after, metrics
-
-    seen = next(source.feed(Order(0, source.train_images, batch_size, batch_size), 0, meshes.rows_here(batch_size)))
-    jax.block_until_ready(trained(state, source.arrays, seen, rate))
+    functions = Functions(variant, source, rules, batch_size, layout, meshes.mesh_of(layout))
+    making = _Making(functions, functions.start(0))
+    evaluate = making.evaluate()
+    train = making.train() if layout.accumulate == 1 else making.train_in_parts()
     return Programs(
-        train=trained,
-        evaluate=lambda state, arrays, batch: evaluated(state, feed.arrays(arrays), *feed.rows(batch)),
-        start=start,
+        train=train,
+        evaluate=evaluate,
+        start=functions.start,
         batch_size=batch_size,
-        evaluation_size=part,
+        evaluation_size=making.part,
         compile_seconds=time.perf_counter() - began,
         layout=layout,
     )
+
+
+class _Making:
+    """Compiles one program after the other, and calls each once: the first call is slow, so it counts as compiling.
+
+    Args:
+        functions: what to compile.
+        state: an initial state; the last program made takes its memory.
+    """
+
+    def __init__(self, functions: Functions, state: State) -> None:
+        self.functions, self.state, self.source = functions, state, functions.source
+        mesh, layout = functions.mesh, functions.layout
+        self.shelf = kept.shelf(mesh, self.source, functions.variant, self.source.classes, self.source.signature,
+                                functions.rules, functions.batch_size, layout)  # fmt: skip
+        self.feed, self.parts = meshes.Feed(mesh), layout.accumulate
+        self.part = functions.batch_size // self.parts
+        self.everywhere, by_rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXES))
+        self.placed = meshes.shardings(mesh, state)
+        self.sums = {"loss": self.everywhere, "weight": self.everywhere, "gradients": self.placed["params"]}
+        self.fed = (self.everywhere, by_rows, by_rows)
+
+    def evaluate(self) -> Callable[[State, Arrays, Batch], Metrics]:
+        """The program for one batch of held-out images."""
+        held = next(self.source.held_out(self.part, 1, meshes.rows_here(self.part)))
+        arguments = (weighed(self.state), *self._given(self.source.arrays, held))
+        placed = (weighed(self.placed), *self.fed)
+        program = self.shelf.program("evaluate", self.functions.evaluate, arguments, given=placed, into=self.everywhere)
+        jax.block_until_ready(program(*arguments))
+
+        def evaluated(state: State, arrays: Arrays, batch: Batch) -> Metrics:
+            sums: Metrics = program(weighed(state), *self._given(arrays, batch))
+            return sums
+
+        return evaluated
+
+    def train(self) -> Callable[[State, Arrays, Batch, Any], tuple[State, Metrics]]:
+        """The program for a step on a whole batch."""
+        batch, rate = self._batch(self.functions.batch_size), np.float32(0)
+        arguments = (self.state, *self._given(self.source.arrays, batch), rate)
+        placed = (self.placed, *self.fed, self.everywhere)
+        program = self.shelf.program(
+            "train", self.functions.train, arguments, given=placed, into=(self.placed, self.everywhere), reuse=True
+        )
+
+        def trained(state: State, arrays: Arrays, batch: Batch, rate: Any) -> tuple[State, Metrics]:
+            after, metrics = program(state, *self._given(arrays, batch), rate)
+            return after, metrics
+
+        jax.block_until_ready(trained(self.state, self.source.arrays, batch, rate))
+        return trained
+
+    def train_in_parts(self) -> Callable[[State, Arrays, Batch, Any], tuple[State, Metrics]]:
+        """The programs for a step on a batch cut into parts."""
+        functions, rate = self.functions, np.float32(0)
+        first = self.shelf.program("first", functions.nothing, (), given=(), into=self.sums)
+        arguments = (first(), self.state, *self._given(self.source.arrays, self._batch(self.part)))
+        more = self.shelf.program(
+            "more", functions.add, arguments, given=(self.sums, self.placed, *self.fed), into=self.sums, reuse=True
+        )
+        last = self.shelf.program(
+            "last", functions.move, (self.state, first(), rate), given=(self.placed, self.sums, self.everywhere),
+            into=(self.placed, self.everywhere), reuse=True,
+        )  # fmt: skip
+
+        def trained(state: State, arrays: Arrays, batch: Batch, rate: Any) -> tuple[State, Metrics]:
+            so_far = first()
+            for k in range(self.parts):
+                so_far = more(so_far, state, *self._given(arrays, _part(batch, k, self.parts)))
+            after, metrics = last(state, so_far, rate)
+            return after, metrics
+
+        batch = self._batch(functions.batch_size)
+        jax.block_until_ready(trained(self.state, self.source.arrays, batch, rate))
+        return trained
+
+    def _batch(self, size: int) -> Batch:
+        """A training batch of so many rows, of all processes together."""
+        return next(self.source.feed(Order(0, self.source.train_images, size, size), 0, meshes.rows_here(size)))
+
+    def _given(self, arrays: Arrays, batch: Batch) -> tuple[Any, Any, Any]:
+        """The source's arrays and a batch as the programs take them."""
+        inputs, weights = self.feed.rows(batch)
+        return self.feed.arrays(arrays), inputs, weights
 
 
 def _part(batch: Batch, k: int, parts: int) -> Batch:
