@@ -109,3 +109,24 @@ def test_sizes_that_are_not_positive_are_refused_together():
         "batch_size",
         "seed",
     ]
+
+
+@given(seed=st.integers(0, 99), n=sizes, passes=st.integers(1, 4), copies=st.integers(1, 5), each=st.integers(1, 9))
+@settings(max_examples=100, deadline=None)
+def test_copies_stand_together_and_every_one_is_augmented_anew(seed, n, passes, copies, each):
+    order = Order(seed, n, copies * n * passes, copies * each, copies)
+    seen, epochs = examples(order), np.concatenate([order.epochs(step) for step in range(order.steps)])[: order.images]
+    alone = examples(Order(seed, n, n * passes, each))
+    assert seen.tolist() == np.repeat(alone, copies).tolist()
+    pairs = set(zip(seen.tolist(), epochs.tolist(), strict=True))
+    assert pairs == {(image, epoch) for image in range(n) for epoch in range(copies * passes)}
+
+
+def test_a_short_run_shows_some_images_in_fewer_copies():
+    order = Order(0, 10, 7, 4, 2)
+    assert examples(order).tolist() == np.repeat(permutation(0, 0, 10)[:4], 2)[:7].tolist()
+
+
+def test_a_batch_that_would_part_copies_is_refused():
+    with pytest.raises(UserError, match="use a multiple of 4"):
+        Order(0, 10, 40, 6, 4)

@@ -1,4 +1,9 @@
-"""Which example comes when: example k of a run is perm(seed, k div n)[k mod n]."""
+"""Which example comes when: example k of a run is perm(seed, k div n)[k mod n].
+
+With repeated augmentation of multiplicity m (Hoffer et al. 2019, arXiv 1901.09335) an image comes m times in a row,
+augmented differently each time, and a run of the same length passes over the images a m-th as often: example k is copy
+k mod m of perm(seed, b div n)[b mod n], with b = k div m.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +36,23 @@ class Order:
         n: training images.
         images: examples that the run sees, images_seen = round(epochs * n).
         batch_size: examples per step.
+        copies: of an image, one after the other, so that no batch parts them: a divisor of `batch_size`.
 
     Raises:
-        UserError: when a size is not positive or the seed is negative.
+        UserError: when a size is not positive, the seed is negative, or a batch would part copies.
     """
 
-    def __init__(self, seed: int, n: int, images: int, batch_size: int) -> None:
+    def __init__(self, seed: int, n: int, images: int, batch_size: int, copies: int = 1) -> None:
         wrong = [f"{name}: must be at least 1, not {value}" for name, value in
-                 (("train_images", n), ("images_seen", images), ("batch_size", batch_size)) if value < 1]  # fmt: skip
+                 (("train_images", n), ("images_seen", images), ("batch_size", batch_size), ("copies", copies))
+                 if value < 1]  # fmt: skip
         if seed < 0:
             wrong.append(f"seed: must be at least 0, not {seed}")
+        if copies > 1 and batch_size % copies:
+            wrong.append(f"batch_size: {batch_size} images cannot be {copies} copies each; use a multiple of {copies}")
         if wrong:
             raise UserError(*wrong)
-        self.seed, self.n, self.images, self.batch_size = seed, n, images, batch_size
+        self.seed, self.n, self.images, self.batch_size, self.copies = seed, n, images, batch_size, copies
         self._epoch, self._permutation = -1, np.empty(0, np.int32)
 
     @property
@@ -65,15 +74,25 @@ class Order:
         stop = min(start + self.batch_size, self.images)
         indices, weights = np.zeros(self.batch_size, np.int32), np.zeros(self.batch_size, np.float32)
         weights[: stop - start] = 1
-        for epoch in range(start // self.n, (stop - 1) // self.n + 1):
-            first, last = max(start, epoch * self.n), min(stop, (epoch + 1) * self.n)
-            indices[first - start : last - start] = self._of(epoch)[first - epoch * self.n : last - epoch * self.n]
+        indices[: stop - start] = self._images(start // self.copies, -(-stop // self.copies))[: stop - start]
         return indices, weights
 
     def epochs(self, step: int) -> NDArray[np.int32]:
-        """The epoch (int32 [batch_size], counted from 0) of every row of a step, the padding's too."""
+        """What augmentation knows each row of a step by besides its image, the padding's too (int32 [batch_size]).
+
+        That is the epoch, counted from 0; of copies a number for each pass and copy, so that no two are alike.
+        """
         first = step * self.batch_size
-        return (np.arange(first, first + self.batch_size) // self.n).astype(np.int32)
+        rows = np.arange(first, first + self.batch_size)
+        return (rows // self.copies // self.n * self.copies + rows % self.copies).astype(np.int32)
+
+    def _images(self, start: int, stop: int) -> NDArray[np.int32]:
+        """The images from place `start` to `stop` of the passes, each as often as it has copies."""
+        found = np.empty(stop - start, np.int32)
+        for epoch in range(start // self.n, (stop - 1) // self.n + 1):
+            first, last = max(start, epoch * self.n), min(stop, (epoch + 1) * self.n)
+            found[first - start : last - start] = self._of(epoch)[first - epoch * self.n : last - epoch * self.n]
+        return np.repeat(found, self.copies) if self.copies > 1 else found
 
     def _of(self, epoch: int) -> NDArray[np.int32]:
         if epoch != self._epoch:

@@ -31,7 +31,8 @@ class Places:
     """The examples that one process gives from step `first_step` on: place p is row p mod b of its b rows."""
 
     def __init__(self, order: Order, first_step: int, rows: slice) -> None:
-        self.order = Order(order.seed, order.n, order.images, order.batch_size)  # own: threads ask it one at a time
+        # one of its own, for threads ask it one at a time
+        self.order = Order(order.seed, order.n, order.images, order.batch_size, order.copies)
         self.first, self.rows = first_step, range(order.batch_size)[rows]
         self._steps: dict[int, list[NDArray[Any]]] = {}
         self._lock = threading.Lock()
