@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
 
+RayAddress = Annotated[
+    str | None,
+    arg(
+        metavar="HOST:PORT",
+        help="Ray cluster to join, or auto for the one on this machine; RAY_ADDRESS unless given, else one is started.",
+    ),
+]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")]
 
 
@@ -20,7 +27,8 @@ def sweep(
     spec: Positional[Path],
     out: Out = None,
     workers: int | None = None,
-    engine: Literal["local"] = "local",
+    engine: Literal["local", "ray"] = "local",
+    ray_address: RayAddress = None,
     dry_run: bool = False,
 ) -> int:
     """Trains every run of a TOML spec that is not finished yet.
@@ -28,13 +36,14 @@ def sweep(
     Args:
         spec: The sweep's TOML file.
         out: Results folder; results/NAME unless given.
-        workers: Worker processes; one for each core unless given.
-        engine: Which engine starts the workers.
+        workers: Worker processes; one for each core unless given, with Ray as many as the cluster has room for.
+        engine: Which engine starts the workers: those of this machine, or those of a Ray cluster, which take what the
+            spec's [ray] says.
         dry_run: Only list the runs and their cost.
     """
     from scalelaw import stopping
     from scalelaw.errors import UserError
-    from scalelaw.launch import local, speed
+    from scalelaw.launch import engines, local, speed
     from scalelaw.launch.compaction import compacting
     from scalelaw.launch.progress import SweepProgress
     from scalelaw.launch.screen import listened_console
@@ -43,6 +52,7 @@ def sweep(
 
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
+    engines.check_address(engine, ray_address)
     checked = read_spec(spec)
     planned = expand(checked)
     check_fit(checked, planned)
@@ -60,6 +70,7 @@ def sweep(
     if dry_run:
         print_plan(checked, planned, todo, expectation, count)
         return 0
+    trainer = engines.opened(engine, checked, len(todo), workers, ray_address)
     record_sweep(results, checked, planned, spec)
     results.drop_checkpoints(done)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
@@ -72,9 +83,9 @@ def sweep(
     images = {run.run_id: run.config.train.images for run in todo}
     try:
         with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
-            console.print(f"{say}; {len(todo)} to train with {count} workers, "
-                          f"about {in_words(expectation.minutes(todo, count))}{about}", highlight=False)  # fmt: skip
-            local.run_all(results, todo, seconds, count, compacting(results, progress))
+            console.print(f"{say}; {len(todo)} to train with {trainer.words}, "
+                          f"about {in_words(expectation.minutes(todo, trainer.workers))}{about}", highlight=False)  # fmt: skip
+            trainer.run_all(results, todo, seconds, compacting(results, progress))
     finally:
         results.compact()
     return _closing(console, results, [run.run_id for run in planned])

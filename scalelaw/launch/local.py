@@ -173,6 +173,9 @@ class Crew:
                 suspect = [worker.in_flight] if worker.in_flight in self.left else []
                 self.start([*suspect, *(run_id for run_id in self.left if run_id not in suspect)], worker.core)
             return
+        if "run_id" not in event:  # of the worker itself
+            self.emit(event)
+            return
         run_id, kind = event["run_id"], event["event"]
         if kind == "started":
             worker.in_flight = run_id

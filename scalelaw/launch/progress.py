@@ -48,6 +48,9 @@ class SweepProgress:
             self._bar.say(f"waiting up to {event['seconds']:.0f} s for {event['workers']} workers to write their "
                           "checkpoints; a second signal ends them at once")  # fmt: skip
             return
+        if kind == "placing":
+            self.console.print(f"waiting for room in the cluster for {event['resources']}", highlight=False)
+            return
         self._waiting = event["runs"] if kind == "waiting" else 0
         if kind != "waiting":
             self._take(event["run_id"], kind, event)

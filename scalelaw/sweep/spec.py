@@ -14,6 +14,7 @@ from scalelaw.errors import UserError, nearest
 from scalelaw.sweep.config import WARMUPS, DataSection, Section
 from scalelaw.sweep.facts import with_digest
 from scalelaw.sweep.mistakes import sentences
+from scalelaw.sweep.resources import RaySection, ray_mistakes
 from scalelaw.sweep.sections import DevicesSection, ModelSection, SweepSection, TrainSection
 
 LENGTHS = ("epochs", "images", "core_hours")
@@ -32,6 +33,7 @@ class Spec(Section):
 
     sweep: SweepSection
     devices: DevicesSection
+    ray: RaySection
     grids: tuple[Grid, ...]
     source: str
 
@@ -40,6 +42,7 @@ _GRID = ("data", "model", "train")
 _SECTIONS: dict[str, type[BaseModel]] = {
     "sweep": SweepSection,
     "devices": DevicesSection,
+    "ray": RaySection,
     "data": DataSection,
     "model": ModelSection,
     "train": TrainSection,
@@ -76,6 +79,10 @@ def check_spec(raw: dict[str, Any], source: str) -> Spec:
     devices = _validated(DevicesSection, raw.get("devices", {}), f"{source}: [devices]", mistakes)
     if isinstance(devices, DevicesSection):
         mistakes += _devices_mistakes(devices, f"{source}: [devices]")
+    ray = _validated(RaySection, raw.get("ray", {}), f"{source}: [ray]", mistakes)
+    if isinstance(ray, RaySection):
+        planned = devices.count if isinstance(devices, DevicesSection) else None
+        mistakes += ray_mistakes(ray, planned, f"{source}: [ray]")
     base = {key: raw[key] for key in _GRID if isinstance(raw.get(key), dict)}
     grids: list[Grid] = []
     for index, part in enumerate([{}, *parts]):
@@ -97,7 +104,7 @@ def check_spec(raw: dict[str, Any], source: str) -> Spec:
             grids.append(Grid.model_validate(checked))
     if mistakes or sweep is None:
         raise UserError(*mistakes)
-    return Spec.model_construct(sweep=sweep, devices=devices, grids=tuple(grids), source=source)  # checked above
+    return Spec.model_construct(sweep=sweep, devices=devices, ray=ray, grids=tuple(grids), source=source)
 
 
 def place_of_grid(source: str, index: int) -> str:
