@@ -81,7 +81,7 @@ def law_so_far(rows: RunTable, unfinished_cells: Mapping[str, str | None]) -> La
     try:
         front = table.best_over("peak_lr").envelope()
         if len(front) < FEWEST:
-            return LawSoFar(count, total, reason=f"{len(front)} points on the envelope are too few")
+            return LawSoFar(count, total, reason=f"too few points on the envelope ({len(front)} of {FEWEST})")
         from scalelaw import fitting, laws
 
         cost, unit = front.variable("C")

@@ -31,20 +31,20 @@ class Expected:
 
     def minutes(self, planned: Sequence[PlannedRun], workers: int) -> float:
         """Wall-clock minutes of the runs on so many workers."""
-        shapes = len({run.shape for run in planned})
-        return wall_seconds([self.seconds[run.run_id] for run in planned], shapes, workers) / 60
+        workers = max(1, min(workers, len(planned)))
+        compiled = max(len({run.shape for run in planned}), workers)  # each worker at least one
+        return wall_seconds([self.seconds[run.run_id] for run in planned], compiled, workers) / 60
 
 
-def wall_seconds(seconds: Sequence[float], shapes: int, workers: int) -> float:
-    """Wall-clock seconds of runs on so many workers, each of which compiles at least one shape.
+def wall_seconds(seconds: Sequence[float], compiled: int, workers: int) -> float:
+    """Wall-clock seconds of runs on so many workers.
 
     Args:
         seconds: of training, for each run.
-        shapes: how many shapes are compiled.
-        workers: at least 1; those that find no run do not count.
+        compiled: how often a shape is compiled, over all workers.
+        workers: at least 1.
     """
-    workers = max(1, min(workers, len(seconds)))
-    work = sum(seconds) + SECONDS_PER_RUN * len(seconds) + SECONDS_PER_SHAPE * max(shapes, workers)
+    work = sum(seconds) + SECONDS_PER_RUN * len(seconds) + SECONDS_PER_SHAPE * compiled
     return max(work / workers, max(seconds, default=0.0))
 
 
@@ -53,7 +53,9 @@ def measured_speeds(rows: RunTable | None) -> dict[Shape, float]:
     found: dict[Shape, float] = {}
     if rows is not None and len(rows) and rows.has("train_seconds"):
         done = rows.finished().frame
-        for (variant, batch), alike in done.groupby(["variant", "batch_size"]):
+        timed = done[done["train_seconds"] > 0].dropna(subset=["variant", "batch_size", "images_seen"])
+        timed = timed.astype({"batch_size": int})  # a row without one makes the column float
+        for (variant, batch), alike in timed.groupby(["variant", "batch_size"]):
             found[str(variant), int(str(batch))] = float(np.median(alike["images_seen"] / alike["train_seconds"]))
     return found
 

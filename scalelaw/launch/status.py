@@ -131,8 +131,8 @@ class SweepStatus:
                 run.variant or "?",
                 "starting" if seen is None else f"{run.share:.0%}",
                 "" if seen is None or seen.images_per_second is None else f"{seen.images_per_second:,.0f}",
-                "" if seen is None or seen.train_loss is None else f"{seen.train_loss:.4f}",
-                "" if seen is None or seen.val_loss is None else f"{seen.val_loss:.4f}",
+                "" if seen is None or seen.train_loss is None else f"{seen.train_loss:.4g}",
+                "" if seen is None or seen.val_loss is None else f"{seen.val_loss:.4g}",
                 "" if run.seconds_left is None else clock(run.seconds_left),
                 "" if silent is None else f"silent {clock(silent)}",
             ))  # fmt: skip
@@ -167,7 +167,7 @@ def sweep_status(folder: ResultsFolder, prices: Prices | None = None, before: Sw
         for run_id, status in statuses.items() if status not in DONE
     ]  # fmt: skip
     running = tuple(run for run in open_runs if statuses[run.run_id] == "running")
-    spent = sum(hours or 0.0 for hours in table["core_hours"].to_pylist())
+    spent = sum((hours or 0.0 for hours in table["core_hours"].to_pylist()), 0.0)
     spent += sum((run.core_hours or 0.0) * run.share for run in running)
     known = [run.core_hours * (1 - run.share) for run in open_runs if run.core_hours is not None]
     wall, work = _seconds(open_runs, len(running))
@@ -180,7 +180,7 @@ def sweep_status(folder: ResultsFolder, prices: Prices | None = None, before: Sw
         source=str(folder.root),
         statuses=statuses,
         core_hours_spent=spent,
-        core_hours_left=sum(known) if len(known) == len(open_runs) else None,
+        core_hours_left=sum(known, 0.0) if len(known) == len(open_runs) else None,
         running=running,
         failures=tuple(
             (run_id, (error or "unknown").splitlines()[-1])
@@ -201,10 +201,11 @@ def _seconds(open_runs: list[Unfinished], workers: int) -> tuple[float | None, f
     seconds = [run.seconds_left for run in open_runs if run.seconds_left is not None]
     if len(seconds) < len(open_runs):
         return None, None
-    shapes = len({run.shape for run in open_runs if run.progress is None})
     if not open_runs:
         return 0.0, 0.0
-    return (wall_seconds(seconds, shapes, workers) if workers else None), wall_seconds(seconds, shapes, 1)
+    new = len({run.shape for run in open_runs if not run.measured})  # others are kept compiled, or in the cache
+    at_work = min(workers, len(seconds))
+    return (wall_seconds(seconds, new, at_work) if workers else None), wall_seconds(seconds, new, 1)
 
 
 def _done(statuses: Mapping[str, Status]) -> set[str]:
