@@ -78,6 +78,7 @@ def trained(layout: mesh.Layout) -> tuple[list[float], list[Any]]:
     return losses, [*jax.tree.leaves(programs.evaluate(state, SOURCE.arrays, held)), *jax.tree.leaves(state)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [mesh.Layout(), mesh.Layout(accumulate=2, remat=True)])
 def test_found_programs_train_bit_for_bit_like_traced_ones_and_trace_nothing(folder, layout, monkeypatch):
     plain_losses, plain = trained(layout)

@@ -86,20 +86,20 @@ class Shelf:
             return jitted.lower(*arguments).compile()
         shapes = _shapes(arguments)
         question = self.folder / f"{name}-{_digest(self.sources, self.surroundings, shapes)}.txt"
-        answer = _read(question)
-        found = answer and self._load(self.folder / f"{answer.decode()}.program")
+        answer = (_read(question) or b"").decode(errors="replace")
+        found = self._load(self.folder / f"{answer}.program") if answer else None
         if found:
             return found
         lowered = jitted.lower(*arguments)
-        answer = f"{name}-{_digest(lowered.as_text(), self.surroundings, shapes)}".encode()
-        file = self.folder / f"{answer.decode()}.program"
+        answer = f"{name}-{_digest(lowered.as_text(), self.surroundings, shapes)}"
+        file = self.folder / f"{answer}.program"
         found = self._load(file)
         if not found:
             found = _compiled(lowered)
             with contextlib.suppress(ValueError, NotImplementedError):  # of a kind that jax does not serialise
                 _write(file, pickle.dumps(serialize_executable.serialize(found)))
         if file.exists():
-            _write(question, answer)
+            _write(question, answer.encode())
         return found
 
     def _load(self, file: Path) -> Compiled | None:
@@ -211,7 +211,7 @@ def _read(file: Path) -> bytes | None:
         if hashlib.sha256(body).digest() != check:
             return None
         os.utime(file)  # lately asked for
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name of a file
         return None
     return body
 
