@@ -83,8 +83,8 @@ def sweep(
     images = {run.run_id: run.config.train.images for run in todo}
     try:
         with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
-            console.print(f"{say}; {len(todo)} to train with {trainer.words}, "
-                          f"about {in_words(expectation.minutes(todo, trainer.workers))}{about}", highlight=False)  # fmt: skip
+            minutes = in_words(expectation.minutes(todo, trainer.workers))
+            console.print(f"{say}; {len(todo)} to train with {trainer.words}, about {minutes}{about}", highlight=False)
             trainer.run_all(results, todo, seconds, compacting(results, progress))
     finally:
         results.compact()

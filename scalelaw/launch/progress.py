@@ -49,7 +49,7 @@ class SweepProgress:
                           "checkpoints; a second signal ends them at once")  # fmt: skip
             return
         if kind == "placing":
-            self.console.print(f"waiting for room in the cluster for {event['resources']}", highlight=False)
+            self._bar.say(f"waiting for room in the cluster for {event['resources']}")
             return
         self._waiting = event["runs"] if kind == "waiting" else 0
         if kind != "waiting":
