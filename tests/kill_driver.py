@@ -54,13 +54,13 @@ def main() -> None:
     if moment in FILES:  # half of the file is written, nothing renamed
         write = files.write_atomically
 
-        def torn(path: Path, content: Any) -> None:
+        def torn(path: Path, content: Any, **aside: Any) -> None:
             def half(temporary: Path) -> None:
                 content(temporary)
                 os.truncate(temporary, temporary.stat().st_size // 2)
                 die()
 
-            write(path, half if path.name.startswith(FILES[moment]) else content)
+            write(path, half if path.name.startswith(FILES[moment]) else content, **aside)
 
         files.write_atomically = torn
     if moment == "committed":  # the row is there, the checkpoints too

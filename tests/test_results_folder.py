@@ -1,10 +1,7 @@
-"""The results folder: rows that survive bad neighbours, leases that end with their holder."""
+"""The results folder: rows that survive bad neighbours, clocks and kills."""
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -233,59 +230,6 @@ def test_other_folders_are_refused(tmp_path, make, words):
     with pytest.raises(UserError, match=words) as caught:
         ResultsFolder(path)
     assert str(caught.value).startswith(f"{path}: ")
-
-
-# Leases
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from scalelaw.runs.lease import lease
-with lease(Path(sys.argv[1])) as mine:
-    print(mine, flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_lease_keeps_others_away_and_ends_with_its_holder(results):
-    path = results.root / "a" / "lease"
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout.readline() == "True\n"
-            assert results.statuses("ab") == {"a": "running", "b": "pending"}
-            with results.lease("a") as mine:
-                assert not mine
-            with results.lease("b") as other:
-                assert other
-        finally:
-            holder.send_signal(signal.SIGKILL)
-    assert results.statuses("a") == {"a": "pending"}
-    with results.lease("a") as mine:
-        assert mine
-
-
-WATCHER = """
-import sys
-from pathlib import Path
-from scalelaw.runs.lease import is_held
-print("looking", flush=True)
-while True:
-    is_held(Path(sys.argv[1]))
-"""
-
-
-def test_looking_at_a_lease_does_not_keep_it_from_anybody(results):
-    path = results.root / "a" / "lease"
-    path.touch()
-    with subprocess.Popen([sys.executable, "-c", WATCHER, str(path)], stdout=subprocess.PIPE, text=True) as watcher:
-        try:
-            assert watcher.stdout.readline() == "looking\n"
-            for _ in range(200):
-                with results.lease("a") as mine:
-                    assert mine
-        finally:
-            watcher.kill()
 
 
 def test_status_json_is_plain(results):

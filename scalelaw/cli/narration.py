@@ -53,7 +53,13 @@ class Narration:
             self._bar.show(self.line(event["images"], event["images_per_second"]), event["images"])
         elif kind == "leased elsewhere":
             self.held_elsewhere = True
+        elif kind == "watched":
+            self._say(f"another process on {event['host']} has this run; watching for up to {event['seconds']:.0f} s "
+                      "whether it still lives")  # fmt: skip
+        elif kind == "lost":
+            self.held_elsewhere = True
         elif kind == "compiling":
+            self.held_elsewhere = False
             self._bar.show("compiling")
             self._say("compiling")
         elif kind == "compiled":

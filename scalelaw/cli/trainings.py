@@ -132,6 +132,11 @@ def run(
             print(f"{event['run_id']}: {event['status']}{loss}", flush=True)
         elif event["event"] == "warning":
             print(f"{event['run_id']}: {event['message']}", flush=True)
+        elif event["event"] == "lost":
+            print(f"{event['run_id']}: {event['reason']}", flush=True)
+        elif event["event"] == "watched":
+            print(f"{event['run_id']}: its holder is on {event['host']}; watching for up to {event['seconds']:.0f} s "
+                  "whether it still lives", flush=True)  # fmt: skip
         elif event["event"] == "resumed":
             print(f"{event['run_id']}: goes on at step {event['step']} of {event['steps']}", flush=True)
         elif event["event"] not in ("progress", "evaluated", "checkpoint", "compiled"):

@@ -180,23 +180,28 @@ class Crew:
         if kind == "started":
             worker.in_flight = run_id
             self._crashes.pop("", None)  # workers do start
+        elif kind == "lost":
+            worker.in_flight = None
         elif kind in ("done", "already done"):
             worker.in_flight = None
             if run_id not in self.left or any(other.in_flight == run_id for other in self.running):
                 return  # another worker's: its own event has come or will come
             del self.left[run_id]
-        elif kind == "leased elsewhere":
+        elif kind in ("leased elsewhere", "watched"):
             return  # by another worker, or by another launcher: then `unheld` looks after it
         self.emit(event)
 
     def unheld(self) -> list[str]:
         """The runs left that nobody holds; those that another launcher has done meanwhile are struck off."""
-        statuses = self.results.statuses(self.left)
+        statuses = self.results.statuses(self.left, watch=True)
         for run_id, status in statuses.items():
             if status in ("finished", "diverged"):
                 del self.left[run_id]
                 self.emit({"run_id": run_id, "event": "already done"})
-        return [run_id for run_id in self.left if statuses[run_id] != "running"]
+        free = [run_id for run_id in self.left if statuses[run_id] != "running"]
+        for run_id in free:
+            self.results.clear(run_id)
+        return free
 
     def _crashed(self, worker: Process) -> bool:
         """Whether an ended worker left its runs undone; a run that has had its attempts gets a failed row."""
@@ -224,7 +229,7 @@ class Crew:
             with self.results.lease(run_id) as mine:
                 if mine and run_id in self.left:  # else another worker is at it, and will tell
                     row = self._failed_row(run_id, [*said, f"its worker ended by {how}"])
-                    self.results.commit_row(row)
+                    self.results.commit_row(row, mine)
                     del self.left[run_id]
                     self.emit({"run_id": run_id, "event": "done", "status": "failed", "error": row.error})
         return True

@@ -7,16 +7,22 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
 
+Content = Callable[[Path], object]
+"""Writes a file at the path it is given."""
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+
+def write_atomically(path: Path, write: Content, *, aside: Path | None = None) -> None:
     """Calls `write` with a temporary path beside `path`, flushes it to disk and renames it to `path`.
+
+    Args:
+        aside: a folder of the same disk for the temporary file; when it goes away meanwhile, `path` stays as it was.
 
     Raises:
         UserError: when the disk is full or the folder cannot be written; `path` is then as it was, and no folder is
@@ -27,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     done = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=aside or path.parent)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
@@ -62,14 +68,20 @@ def reason(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def write_text(path: Path, text: str) -> None:
+class Writes(Protocol):
+    """Who puts a file in its place: `write_atomically`, or a lease, whose holder alone may."""
+
+    def __call__(self, path: Path, write: Content, /) -> None: ...
+
+
+def write_text(path: Path, text: str, through: Writes | None = None) -> None:
     """Writes UTF-8 text atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    (through or write_atomically)(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, through: Writes | None = None) -> None:
     """Writes JSON atomically, keys in the order given."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    write_text(path, json.dumps(value, indent=1) + "\n", through)
 
 
 def canonical(value: Any) -> str:
@@ -91,9 +103,9 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: is not JSON ({error}); mend or remove it") from error
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
+def write_parquet(path: Path, table: pa.Table, through: Writes | None = None) -> None:
     """Writes one Parquet file atomically."""
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    (through or write_atomically)(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
 def read_parquet(path: Path) -> pa.Table:

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
 from scalelaw.runs import arrow, files, stamps
-from scalelaw.runs.lease import is_held, lease
+from scalelaw.runs.claims import Claim, Watch
+from scalelaw.runs.lease import Lease, clear, is_held, lease, must_watch
 from scalelaw.runs.schema import Run, Status, arrow_schema
 
 PLACES = ("path", "holdout_path", "exclude", "cache")
@@ -44,6 +45,7 @@ class ResultsFolder:
 
     def __init__(self, root: Path, *, new: bool = False) -> None:
         self.root = root
+        self._watch = Watch()
         if root.exists() and not root.is_dir():
             raise UserError(f"{root}: is a file, not a results folder")
         # one listing, for another launcher may be writing sweep.json at this moment: aside first, then in its place
@@ -136,13 +138,25 @@ class ResultsFolder:
         there = os.path.join(written_in, path)
         return os.path.relpath(there) if os.path.exists(there) or glob.glob(there) else path
 
-    def lease(self, run_id: str) -> AbstractContextManager[bool]:
-        """Keeps two launchers apart: yields whether this process may work on the run."""
-        return lease(self.run_path(run_id) / "lease")
+    def lease(self, run_id: str) -> AbstractContextManager[Lease | None]:
+        """Keeps two launchers apart: yields what makes this process the run's, None when another has it."""
+        return lease(self.run_path(run_id) / "lease", self._watch)
 
-    def note(self, run_id: str, **facts: Any) -> None:
+    def is_held(self, run_id: str) -> bool:
+        """Whether a process holds the run's lease, of another machine: by what was seen of it so far."""
+        return is_held(self.run_path(run_id) / "lease", self._watch)
+
+    def clear(self, run_id: str) -> None:
+        """Ends a lease whose holder is dead, or was seen silent, so that whoever comes next need not watch it too."""
+        clear(self.run_path(run_id) / "lease", self._watch)
+
+    def must_watch(self, run_id: str) -> Claim | None:
+        """Another machine's claim on the run, of which only watching can tell whether its holder lives."""
+        return must_watch(self.run_path(run_id) / "lease", self._watch)
+
+    def note(self, run_id: str, held: Lease | None = None, **facts: Any) -> None:
         """Writes `status.json`: what a person or the next attempt wants to know of a run that has no row."""
-        files.write_json(self.run_path(run_id) / "status.json", facts)
+        files.write_json(self.run_path(run_id) / "status.json", facts, None if held is None else held.write)
 
     def noted(self, run_id: str) -> dict[str, Any]:
         """What `note` wrote last; empty when nothing was, or it cannot be read."""
@@ -152,10 +166,15 @@ class ResultsFolder:
             return {}
         return facts
 
-    def commit_row(self, run: Run) -> None:
-        """Writes the row of a run: the moment from which it is finished, diverged or failed."""
+    def commit_row(self, run: Run, held: Lease | None = None) -> None:
+        """Writes the row of a run: the moment from which it is finished, diverged or failed.
+
+        Raises:
+            LeaseLost: when the lease, if one is given, is no longer held.
+        """
         assert run.run_id is not None
-        files.write_parquet(self.run_path(run.run_id) / "row.parquet", rows_to_arrow([run]))
+        through = None if held is None else held.write
+        files.write_parquet(self.run_path(run.run_id) / "row.parquet", rows_to_arrow([run]), through)
 
     def drop_torn(self, run_id: str) -> None:
         """Removes what a killed attempt of a run was writing aside; only for whoever holds the run's lease."""
@@ -163,12 +182,15 @@ class ResultsFolder:
         for torn in [*path.glob(".row.parquet.*"), *path.glob(".status.json.*"), *path.glob("final/.*")]:
             torn.unlink(missing_ok=True)
 
+    def has_checkpoints(self, run_id: str) -> bool:
+        """Whether a run has a folder of checkpoints."""
+        return (self.run_path(run_id) / CHECKPOINTS).exists()
+
     def drop_checkpoints(self, run_ids: Iterable[str]) -> None:
         """Removes the checkpoints of runs that have their row, which may be killed just before they do it."""
         for run_id in run_ids:
-            path = self.run_path(run_id)
-            if (path / CHECKPOINTS).exists():
-                shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+            if self.has_checkpoints(run_id):
+                shutil.rmtree(self.run_path(run_id) / CHECKPOINTS, ignore_errors=True)
 
     def read_rows(self) -> tuple[pa.Table, list[str]]:
         """All rows, sorted by run_id, and a sentence for each file that could not be read.
@@ -231,19 +253,23 @@ class ResultsFolder:
         facts = {path: files.read_json(path) for path in sorted(self.root.glob("*-*.json"))}
         return {path: found["holdout_twin_share"] for path, found in facts.items() if "holdout_twin_share" in found}
 
-    def statuses(self, run_ids: Iterable[str], *, held: bool = True, rows: pa.Table | None = None) -> dict[str, Status]:
+    def statuses(
+        self, run_ids: Iterable[str], *, held: bool = True, watch: bool = False, rows: pa.Table | None = None
+    ) -> dict[str, Status]:
         """The status of every run: finished or diverged by its row; else from its lease, its row, or pending.
 
         Args:
             run_ids: the runs.
             held: whether to look at leases.
+            watch: for whoever asks again and again: another machine's lease is judged by what was seen of it so far.
             rows: what `read_rows` gave, where the caller has it already.
         """
         table = self.read_rows()[0] if rows is None else rows
         known = dict(zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True))
         found: dict[str, Status] = {run_id: known.get(run_id, "pending") for run_id in run_ids}
+        watched = self._watch if watch else None
         for run_id, status in found.items():
-            if held and status not in DONE and is_held(self.run_path(run_id) / "lease"):
+            if held and status not in DONE and is_held(self.run_path(run_id) / "lease", watched):
                 found[run_id] = "running"
         return found
 

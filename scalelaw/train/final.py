@@ -30,8 +30,8 @@ def gathered(state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
     return {"/".join(path): _array(leaf) for name in KEPT if name in state for path, leaf in _walk(state[name], name)}
 
 
-def write(run_folder: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Writes gathered weights.
+def write(run_folder: Path, arrays: Mapping[str, np.ndarray[Any, Any]], through: files.Writes | None = None) -> None:
+    """Writes gathered weights; `through` puts the file in its place.
 
     Raises:
         UserError: when the folder cannot be written.
@@ -41,7 +41,7 @@ def write(run_folder: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    files.write_atomically(path_of(run_folder), save)
+    (through or files.write_atomically)(path_of(run_folder), save)
 
 
 def final_weights(run_folder: Path, *, averaged: bool = False) -> dict[str, Any]:

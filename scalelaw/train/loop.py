@@ -68,6 +68,7 @@ def run(
     trace: Trace,
     emit: Emit,
     open_checkpoints: Callable[[State], Checkpoints] | None = None,
+    mine: Callable[[], None] | None = None,
 ) -> Outcome:
     """Trains one schedule from its newest checkpoint, or from its start.
 
@@ -76,6 +77,7 @@ def run(
     Args:
         emit: called now and then with what goes on: `progress`, `evaluated`, `resumed`, `checkpoint`, `warning`.
         open_checkpoints: initial state -> where they are kept; None for a run that is never gone on with.
+        mine: asked after every step; raises when the run has become another process's, and nothing more is written.
 
     Raises:
         Elsewhere: when the checkpoint there is of another place or other data.
@@ -94,9 +96,11 @@ def run(
             state, standing = found[0], Standing.from_dict(found[1]["standing"])
             images = min(standing.step * schedule.order.batch_size, schedule.order.images)
             emit({"event": "resumed", "step": standing.step, "steps": schedule.order.steps, "images": images})
+    mine = mine or (lambda: None)
+    mine()  # reading a checkpoint may have taken long
     for sentence in trace.begin(standing.traced_step):
         emit({"event": "warning", "message": sentence})
-    return _Training(schedule, programs, source, rules, trace, emit, checkpoints, state, standing).through()
+    return _Training(schedule, programs, source, rules, trace, emit, checkpoints, mine, state, standing).through()
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float]:
@@ -123,11 +127,12 @@ class _Training:
         trace: Trace,
         emit: Emit,
         checkpoints: Checkpoints | None,
+        mine: Callable[[], None],
         state: State,
         standing: Standing,
     ) -> None:
         self.schedule, self.programs, self.source, self.rules = schedule, programs, source, rules
-        self.trace, self.emit, self.checkpoints = trace, emit, checkpoints
+        self.trace, self.emit, self.checkpoints, self.mine = trace, emit, checkpoints, mine
         self.state, self.now = state, standing
         self.order = order = schedule.order
         self.unheard = False  # whoever watched has gone: the run is interrupted, not failed
@@ -158,6 +163,7 @@ class _Training:
             with self.watch("train"):
                 self.state, metrics = self.programs.train(self.state, self.source.arrays, batch, self.rates[step - 1])
             now.step = step
+            self.mine()
             if unread is not None:  # one step late
                 loss, unread = self._read(step - 1, unread), None
                 if not math.isfinite(loss):
@@ -244,6 +250,7 @@ class _Training:
     def _save(self, metrics: dict[str, Any], *, wait: bool) -> None:
         if self.checkpoints is None:
             return
+        self.mine()
         now = self.now
         with self.watch("train"):
             jax.block_until_ready((self.state, metrics))

@@ -12,6 +12,7 @@ from scalelaw import compute
 from scalelaw.errors import UserError
 from scalelaw.runs import Run
 from scalelaw.runs.folder import CHECKPOINTS
+from scalelaw.runs.lease import Lease, LeaseLost
 from scalelaw.sweep import RunConfig
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.sweep.sections import SweepSection
@@ -35,6 +36,7 @@ class Habits:
         emit: takes the loop's events.
         threads: CPU threads of a training step, None when nobody has set them.
         any_devices: whether to go on from checkpoints that were made on other devices.
+        lease: on the run; None in a process that does not lead.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Habits:
     emit: Callable[[dict[str, Any]], None]
     threads: int | None
     any_devices: bool
+    lease: Lease | None = None
 
 
 def trained(
@@ -53,6 +56,7 @@ def trained(
 
     Raises:
         Elsewhere: when the checkpoint was made with other data or on other devices.
+        LeaseLost: when the run is no longer this process's; nothing has been written since.
         SystemExit, KeyboardInterrupt: when a signal asked to stop.
     """
     assert row.run_id is not None
@@ -62,7 +66,10 @@ def trained(
     order = Order(int(row.run_id, 16), row.unique_images, train.images, train.batch_size)
     meter = Meter(row.macs_per_image, known_hardware(str(row.hardware)), row.devices or 1, settings.utilisation)
     schedule = Schedule(order, train.peak_lr, train.evaluations, train.seed, meter, settings.trace_rows)
-    trace = Trace(habits.folder / "trace", utilisation_of=meter.utilisation_of, writes=processes.leads())
+    through = None if habits.lease is None else habits.lease.write
+    trace = Trace(
+        habits.folder / "trace", utilisation_of=meter.utilisation_of, writes=processes.leads(), through=through
+    )
     opened: list[Checkpoints] = []
 
     def warn(sentence: str) -> None:
@@ -92,7 +99,10 @@ def trained(
         return opened[0]
 
     try:
-        outcome = loop.run(schedule, programs, source, rules, trace, emit, open_checkpoints)
+        mine = None if habits.lease is None else habits.lease.check
+        outcome = loop.run(schedule, programs, source, rules, trace, emit, open_checkpoints, mine)
+    except LeaseLost:
+        raise
     except Exception:
         with suppress(UserError):  # a run that fails keeps its trace too
             trace.flush()
@@ -103,7 +113,7 @@ def trained(
     if outcome.status == "finished" and settings.keep_final:
         arrays = final.gathered(outcome.state)
         if processes.leads():
-            final.write(habits.folder, arrays)
+            final.write(habits.folder, arrays, through)
     cost = meter.cost(outcome.images_seen, outcome.seconds["train"])
     found = outcome.evaluation
     remarks = [outcome.reason, *(remark for checkpoints in opened for remark in checkpoints.remarks)]

@@ -24,10 +24,18 @@ class Trace:
         folder: the run's `trace` folder; `begin` makes it fit for this attempt.
         utilisation_of: which peak `utilisation` is a share of.
         writes: whether this process writes; with several, one does.
+        through: puts the parts in their places.
     """
 
-    def __init__(self, folder: Path, *, utilisation_of: str = "unknown", writes: bool = True) -> None:
-        self.folder, self.writes = folder, writes
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        utilisation_of: str = "unknown",
+        writes: bool = True,
+        through: files.Writes | None = None,
+    ) -> None:
+        self.folder, self.writes, self.through = folder, writes, through
         self.schema = schema(utilisation_of)
         self.parts = 0
         self.rows: list[dict[str, Any]] = []
@@ -59,7 +67,7 @@ class Trace:
             if len(kept) == 0:
                 path.unlink()
             elif len(kept) < len(table):
-                files.write_parquet(path, kept)
+                files.write_parquet(path, kept, self.through)
             if len(kept):
                 self.parts = int(path.stem.removeprefix("part-")) + 1
         return lost
@@ -72,6 +80,6 @@ class Trace:
         """Writes the rows since the last flush as a part file, if there are any."""
         if self.rows and self.writes:
             table = pa.Table.from_pylist(self.rows, schema=self.schema)
-            files.write_parquet(self.folder / f"part-{self.parts:05d}.parquet", table)
+            files.write_parquet(self.folder / f"part-{self.parts:05d}.parquet", table, self.through)
             self.parts += 1
         self.rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from scalelaw import architecture, stopping
 from scalelaw.errors import UserError
 from scalelaw.runs import ResultsFolder, Run, files, progress
+from scalelaw.runs.lease import Lease, LeaseLost
 from scalelaw.sweep import DataFacts, RunConfig, data_facts, identity, run_cost
 from scalelaw.sweep.recipes import Recipe, rules_of
 from scalelaw.sweep.sections import SweepSection
@@ -29,6 +31,8 @@ from scalelaw.train.origin import Elsewhere
 Emit = Callable[[dict[str, Any]], None]
 ERROR_LINES = 12
 DONE = ("finished", "diverged")
+ELSEWHERE = "leased elsewhere"
+WATCH_SECONDS = 1.0
 
 
 class Worker:
@@ -57,31 +61,59 @@ class Worker:
         """Trains the runs that need it, in order. Returns how many failed.
 
         Passed over are runs that are finished, that another process has leased, or that another one has settled since
-        this call began, even if they failed there: one call of a sweep tries a run once.
+        this call began, even if they failed there: one call of a sweep tries a run once. What another machine has
+        leased is watched at the end, for as long as only time can tell whether that machine still lives.
         """
-        failed = 0
         configs = {run_id: self.config(run_id) for run_id in run_ids}
-        stamps = {run_id: self._stamp(run_id) for run_id in run_ids}
-        before = self.results.statuses(run_ids, held=False)
-        for run_id, config in configs.items():
-            with self._lease(run_id) as mine:
+        self._stamps = {run_id: self._stamp(run_id) for run_id in run_ids}
+        self._before = self.results.statuses(run_ids, held=False)
+        outcomes = {run_id: self._turn(run_id, config) for run_id, config in configs.items()}
+        passed = [run_id for run_id, outcome in outcomes.items() if outcome == ELSEWHERE]
+        for run_id in passed:
+            if self._found_silent(run_id):
+                outcomes[run_id] = self._turn(run_id, configs[run_id])
+        return list(outcomes.values()).count("failed")
+
+    def _turn(self, run_id: str, config: RunConfig) -> str:
+        """Trains a run if it needs it and nobody else has it. Returns its status, or why it was passed over."""
+        if processes.led(self._before[run_id] in DONE and not self.results.has_checkpoints(run_id)):
+            self.emit({"run_id": run_id, "event": "already done"})
+            return "already done"
+        try:
+            with self._lease(run_id) as (mine, held):
                 if not mine:
-                    self.emit({"run_id": run_id, "event": "leased elsewhere"})
-                elif before[run_id] in DONE or self._stamp(run_id) != stamps[run_id]:
+                    self.emit({"run_id": run_id, "event": ELSEWHERE})
+                    return ELSEWHERE
+                if processes.led(self._before[run_id] in DONE or self._stamp(run_id) != self._stamps[run_id]):
                     self._discard(run_id)  # killed right after its row was written
                     self.emit({"run_id": run_id, "event": "already done"})
-                else:
-                    failed += self.train(run_id, config) == "failed"
-        return failed
+                    return "already done"
+                return self.train(run_id, config, held)
+        except LeaseLost as lost:
+            if not processes.alone():
+                raise SystemExit(stopping.PREEMPTED) from lost  # the others wait for this one's next step
+            self.emit({"run_id": run_id, "event": "lost", "reason": str(lost)})
+            return "lost"
 
     @contextmanager
-    def _lease(self, run_id: str) -> Iterator[bool]:
-        """The lease of a run, which with several processes the leader holds for all."""
+    def _lease(self, run_id: str) -> Iterator[tuple[bool, Lease | None]]:
+        """Whether the run may be trained, and its lease, which with several processes the leader holds for all."""
         if processes.leads():
-            with self.results.lease(run_id) as mine:
-                yield processes.led(mine)
+            with self.results.lease(run_id) as held:
+                yield processes.led(held is not None), held
         else:
-            yield processes.led(False)
+            yield processes.led(False), None
+
+    def _found_silent(self, run_id: str) -> bool:
+        """Watches another machine's lease until it moves, ends, or has been silent for too long, which it returns."""
+        watched = None
+        while processes.led((claim := self.results.must_watch(run_id)) is not None):
+            if claim is not None and watched is None:
+                watched = claim
+                self.emit({"run_id": run_id, "event": "watched", "host": claim.place.host, "seconds": claim.seconds})
+            time.sleep(WATCH_SECONDS)
+            stopping.raise_if_asked()
+        return processes.led(watched is not None and not self.results.is_held(run_id))
 
     def _stamp(self, run_id: str) -> tuple[int, int] | None:
         """Tells one row of a run from a later one; None when it has none. Far cheaper than reading it."""
@@ -104,10 +136,11 @@ class Worker:
                             "run scalelaw sweep again")  # fmt: skip
         return config
 
-    def train(self, run_id: str, config: RunConfig) -> str:
+    def train(self, run_id: str, config: RunConfig, held: Lease | None = None) -> str:
         """Trains one leased run and commits its row. Returns its status; what goes wrong is the row's `error`.
 
         Raises:
+            LeaseLost: when the run has become another process's meanwhile; its row is that one's to write.
             Elsewhere: when the run's checkpoint was made with other data or on other devices.
         """
         started = datetime.now(UTC)
@@ -115,7 +148,7 @@ class Worker:
             self.results.drop_torn(run_id)
         attempts = int(self.results.noted(run_id).get("attempts", 0)) + processes.leads()
         noted = {"attempts": attempts, "pid": os.getpid(), "started_at": started.isoformat()}
-        self._note(run_id, noted)
+        self._note(run_id, held, noted)
         self.emit({"run_id": run_id, "event": "started", "variant": config.model.variant,
                    "images": config.train.images})  # fmt: skip
         row = Run(**identity.of_config(config), sweep=self.sweep["name"], hardware=jax.devices()[0].device_kind,
@@ -127,9 +160,9 @@ class Worker:
                     source, rules = self.source(config), rules_of(config)
                     programs, compile_seconds = self.programs(run_id, config, source, rules)
                 row = replace(row, devices=programs.layout.devices)
-                row, seconds = single.trained(row, config, source, rules, programs, self._habits(run_id))
-                self._note(run_id, {**noted, "seconds": {**seconds, "compile": compile_seconds}})
-            except (BrokenPipeError, Elsewhere):
+                row, seconds = single.trained(row, config, source, rules, programs, self._habits(run_id, held))
+                self._note(run_id, held, {**noted, "seconds": {**seconds, "compile": compile_seconds}})
+            except (BrokenPipeError, Elsewhere, LeaseLost):
                 raise  # whoever watches has gone, or the run cannot go on here: it has not failed
             except UserError as error:
                 row = replace(row, status="failed", error="\n".join(error.messages))
@@ -138,7 +171,7 @@ class Worker:
                 lines = traceback.format_exc().strip().splitlines()
                 row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
             if processes.leads():
-                self.results.commit_row(row)
+                self.results.commit_row(row, held)
                 progress.forget(self.results.run_path(run_id))
                 self._discard(run_id)
             self.emit({"run_id": run_id, "event": "done", "status": row.status, "val_loss": row.val_loss,
@@ -146,7 +179,7 @@ class Worker:
                        "error": row.error})  # fmt: skip
         return str(row.status)
 
-    def _habits(self, run_id: str) -> single.Habits:
+    def _habits(self, run_id: str, held: Lease | None) -> single.Habits:
         """What a run keeps, and who hears of it."""
         note = progress.Reporter(self.results.run_path(run_id)) if processes.leads() else None
 
@@ -155,16 +188,16 @@ class Worker:
                 note(event)
             self.emit({"run_id": run_id, **event})
 
-        return single.Habits(self.results.run_path(run_id), self.settings, emit, self.threads, self.any_devices)
+        return single.Habits(self.results.run_path(run_id), self.settings, emit, self.threads, self.any_devices, held)
 
     def _discard(self, run_id: str) -> None:
         """Removes the checkpoints of a run that has its row."""
         if processes.leads() and self.results.row_status(run_id) in DONE:
             self.results.drop_checkpoints([run_id])
 
-    def _note(self, run_id: str, facts: dict[str, Any]) -> None:
+    def _note(self, run_id: str, held: Lease | None, facts: dict[str, Any]) -> None:
         if processes.leads():
-            self.results.note(run_id, **facts)
+            self.results.note(run_id, held, **facts)
 
     def source(self, config: RunConfig) -> Source:
         """The run's images, made once for each data configuration; their facts go to <dataset>-<images>.json."""
