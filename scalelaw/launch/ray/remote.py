@@ -232,8 +232,8 @@ def lost(error: RayError) -> End:
         return _no_package()
     if isinstance(error, RayActorError) and error.preempted:
         return End(PREEMPTED, ("the node was pre-empted",), "a pre-emption of its node")
-    lines = tuple(line.strip() for line in words.splitlines() if line.strip() and "_id:" not in line)
-    node = "node" in words.lower() and ("died" in words or "dead" in words) and "worker process has died" not in words
+    lines = tuple(line.strip() for line in words.splitlines() if line.strip() and not line.startswith("\t"))
+    node = "its node has died" in words or "node was terminated" in words
     return End(-signal.SIGKILL, lines, "the loss of its node" if node else "the death of its Ray worker")
 
 
