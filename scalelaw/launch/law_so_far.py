@@ -59,7 +59,8 @@ class LawSoFar:
         low, high = self.fit.interval("alpha")
         interval = "no interval" if low is None or high is None else f"{low:.3g} to {high:.3g}"
         A, alpha = self.fit.params["A"], self.fit.params["alpha"]
-        return f"law: L = {A:.4g} C^-{alpha:.3g} ({interval}) {self.fit.status}, {cells}"
+        unit = "" if self.unit == "core_hours" else " C in FLOP,"
+        return f"law: L = {A:.4g} C^{-alpha:.3g} ({interval}) {self.fit.status},{unit} {cells}"
 
 
 def law_so_far(rows: RunTable, unfinished_cells: Mapping[str, str | None]) -> LawSoFar:
