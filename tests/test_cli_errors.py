@@ -47,7 +47,7 @@ def refused_spec(capsys: pytest.CaptureFixture[str], was: str, becomes: str) -> 
     ("was", "becomes", "words"),
     [
         ('["N0"]', '["N0", "n1"]', ["[model] variants", "'n1'", "did you mean 'N1'"]),
-        ("[train]", "[train", ["is not TOML", "line"]),
+        ("[train]", "[train", ["spec.toml:16: is not TOML"]),
         ("peak_lr", "peek_lr", ["unknown key", "did you mean 'peak_lr'"]),
         ("[train]", "[trian]", ["unknown section [trian]", "did you mean 'train'"]),
         ("batch_size = 16", "batch_size = 0", ["[train] batch_size", "greater than 0"]),
@@ -255,7 +255,7 @@ def test_as_a_process_too():
     answer = scalelaw("sweep", "spec.toml")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert len(answer.stderr.splitlines()) == 1
-    assert answer.stderr.startswith("scalelaw: spec.toml: [model] variants: ")
+    assert answer.stderr.startswith("scalelaw: spec.toml:15: [model] variants: ")
     Path("runs.csv").write_text(TABLE.replace("val_loss", "Final Loss"))
     answer = scalelaw("fit", "runs.csv")
     assert (answer.returncode, answer.stdout) == (2, "")

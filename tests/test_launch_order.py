@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,43 @@ def makespan(found: list[list[str]], seconds: dict[str, float], shape: dict[str,
         free[worker] += seconds[run_id] + SECONDS_PER_SHAPE * (shape[run_id] not in known[worker])
         known[worker].add(shape[run_id])
     return max(free)
+
+
+@given(
+    st.lists(st.floats(0.1, 100), min_size=24, max_size=24),
+    st.lists(st.integers(-1, 2), min_size=24, max_size=24),
+    st.integers(1, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_runs_of_a_higher_priority_come_first_in_every_order(tmp_path_factory, lengths, priorities, workers):
+    planned = PLANNED or PLANNED.extend(plan(tmp_path_factory.mktemp("spec"))) or PLANNED
+    ranked = [replace(run, priority=rank) for run, rank in zip(planned, priorities, strict=True)]
+    seconds = {run.run_id: length for run, length in zip(planned, lengths, strict=True)}
+    priority = {run.run_id: run.priority for run in ranked}
+    shape = {run.run_id: run.shape for run in planned}
+    found = orders(ranked, seconds, workers)
+    for order in found:
+        assert sorted(order) == sorted(seconds)
+        assert all(priority[a] >= priority[b] for a, b in itertools.pairwise(order))
+        for rank in set(priorities):
+            level = [run_id for run_id in order if priority[run_id] == rank]
+            changes = sum(shape[a] != shape[b] for a, b in itertools.pairwise(level))
+            assert changes == len({shape[run_id] for run_id in level}) - 1
+    equal = [replace(run, priority=priorities[0]) for run in planned]
+    assert orders(equal, seconds, workers) == orders(planned, seconds, workers)
+
+
+def test_a_worker_goes_on_with_the_shape_that_it_has_compiled(tmp_path):
+    """Two priorities of the same two shapes: nobody compiles another while its own is still wanted."""
+    planned = plan(tmp_path, '"N0", "N1"')
+    ranked = [replace(run, priority=run.config.train.seed) for run in planned]
+    assert {run.priority for run in ranked} == {0, 1}
+    seconds = {run.run_id: 1.0 for run in planned}
+    shape = {run.run_id: run.shape for run in planned}
+    half = len(planned) // 2
+    for order in orders(ranked, seconds, 2):
+        own = len(order) // 4  # of this priority, those of the worker's own shape
+        assert {shape[run_id] for run_id in order[:own]} == {shape[run_id] for run_id in order[half : half + own]}
 
 
 def spoken(seconds: dict[str, float]) -> tuple[SweepProgress, io.StringIO]:

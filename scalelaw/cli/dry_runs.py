@@ -67,7 +67,7 @@ def check_fit(spec: Spec, planned: list[PlannedRun]) -> None:
         try:
             check_memory(run.config, run.cost.facts, spec.devices, limit, str(spec.devices.hardware))
         except UserError as error:
-            wrong[error.messages] = f"{spec.source}: {error.messages[0]}"
+            wrong[error.messages] = f"{spec.place('devices', 'hardware')}: {error.messages[0]}"
     if wrong:
         raise UserError(*wrong.values())
 

@@ -53,7 +53,7 @@ def sweep(
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
     engines.check_address(engine, ray_address)
-    checked = read_spec(spec)
+    checked = read_spec(spec, planning=dry_run)
     planned = expand(checked)
     check_fit(checked, planned)
     root = out if out is not None else Path("results") / checked.sweep.name
@@ -63,7 +63,7 @@ def sweep(
     rows = RunTable.load(root) if (root / "sweep.json").exists() else None
     done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
             if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
-    todo = [run for run in planned if run.run_id not in done]
+    todo = sorted((run for run in planned if run.run_id not in done), key=lambda run: -run.priority)
     expectation = speed.expected(planned, rows)
     count = min(workers or len(local.cores()), max(len(todo), 1))
     console = listened_console()
@@ -71,7 +71,7 @@ def sweep(
         print_plan(checked, planned, todo, expectation, count)
         return 0
     trainer = engines.opened(engine, checked, len(todo), workers, ray_address)
-    record_sweep(results, checked, planned, spec)
+    record_sweep(results, checked, planned)
     results.drop_checkpoints(done)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
     say = f"{root}: {len(planned)} runs, {len(done)} already done"
@@ -101,18 +101,19 @@ def same_sweep(results: ResultsFolder, name: str) -> None:
         raise UserError(f"{results.root}: holds the sweep {other!r}, not {name!r}; choose another folder with -o")
 
 
-def record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun], path: Path) -> None:
-    """Writes the folder's sweep.json and a folder for each run."""
+def record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun]) -> None:
+    """Writes the folder's sweep.json, the texts of the spec and of what it extends in it, and a folder for each run."""
     from scalelaw.runs import files
 
     record = results.root / "sweep.json"
     earlier = files.read_json(record) if record.exists() else {"runs": []}
     facts = {
-        **spec.sweep.model_dump(mode="json"),
+        **spec.sweep.model_dump(mode="json", exclude={"note"}),
         "devices": spec.devices.model_dump(include={"params", "accumulate", "remat"}),
         "runs": list(dict.fromkeys([*earlier["runs"], *(run.run_id for run in planned)])),
         "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},
-        "spec": path.read_text(encoding="utf-8"),
+        "spec": spec.layers[-1].text,
+        **({"extends": {layer.source: layer.text for layer in spec.layers[-2::-1]}} if spec.layers[1:] else {}),
     }
     results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
 

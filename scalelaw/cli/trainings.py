@@ -71,7 +71,7 @@ def train(
         _join(coordinator, processes, process)
     leads = coordinator is None or _leads()
     if leads:
-        record_sweep(results, checked, planned, spec)
+        record_sweep(results, checked, planned)
     with stopping.unfinished_if_unheard(), Narration(run, root, listened_console(quiet=not leads)) as narration:
         _prepare_jax(count)
         from scalelaw.train.processes import meet
@@ -226,14 +226,21 @@ def _prepare_jax(threads: int) -> None:
 
 def _spanned(spec: Spec) -> str:
     """What makes a spec more than one run."""
-    found = []
+    found, together = [], False
     for grid in spec.grids:
         for section in ("model", "train"):
             for name, value in getattr(grid, section):
                 if isinstance(value, tuple) and len(value) > 1:
                     found.append(f"[{section}] {name} has {len(value)} values")
-    parts = len(spec.grids) - 1
-    return ", ".join([*dict.fromkeys(found), *([f"{parts} further [[part]]"] if parts else [])])
+        for (section, name), given in grid.settings.items():
+            if given.nth is not None and given.nth[1] > 1:
+                if "zip" in given.path:
+                    together = True
+                else:
+                    found.append(f"[{section}] {name} has {given.nth[1]} values")
+    parts = max(grid.part for grid in spec.grids)
+    said = [*dict.fromkeys(found), *(["a zip"] if together else []), *([f"{parts} further [[part]]"] if parts else [])]
+    return ", ".join(said)
 
 
 def _same_run(results: ResultsFolder, run: PlannedRun, held: list[str]) -> None:

@@ -259,7 +259,12 @@ class _Posterior:
     @staticmethod
     def at(prior: Prior, pairs: Pairs, z: Array, held: NDArray[np.bool_]) -> _Posterior:
         p = float(np.exp(np.clip(z[0], -12, 3)))
-        basin = Basin(p, p * float(np.exp(np.clip(z[1], -6, 3))), float(np.clip(z[2], 0, 1.5)), float(np.exp(np.clip(z[3], -6, 2))))
+        basin = Basin(
+            p,
+            p * float(np.exp(np.clip(z[1], -6, 3))),
+            float(np.clip(z[2], 0, 1.5)),
+            float(np.exp(np.clip(z[3], -6, 2))),
+        )
         mean, cov = prior.moments(basin.shared, held)
         seen = np.unique(pairs.cell)
         x = mean.copy()

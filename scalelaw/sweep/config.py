@@ -122,6 +122,11 @@ class DataConfig(DataSection):
     """Settings without a say in what a run sees: where things lie, what is borne, how fast it goes."""
 
     @property
+    def seen(self) -> bool:
+        """Whether the images have been looked at; else their sizes are what the spec states, for a plan alone."""
+        return self.source == "hierarchy" or self.digest is not None
+
+    @property
     def name(self) -> str:
         """A short name and a hash of everything but the training set's size: one name, one distribution of images."""
         settings = self.model_dump(mode="json", exclude_defaults=True, exclude={*self.NOT_OF_THE_RUN, "train_images"})

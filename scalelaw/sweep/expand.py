@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from scalelaw import architecture, compute
 from scalelaw.errors import UserError
-from scalelaw.sweep.config import MAX_INT, OVERRIDES, DataConfig, ModelConfig, RunConfig, TrainConfig
-from scalelaw.sweep.facts import Cost, DataFacts, data_facts, run_cost, with_digest
+from scalelaw.sweep.checking import Grid
+from scalelaw.sweep.config import MAX_INT, OVERRIDES, DataConfig, DataSection, ModelConfig, RunConfig, TrainConfig
+from scalelaw.sweep.facts import Cost, DataFacts, data_facts, run_cost
+from scalelaw.sweep.grids import LENGTHS, Key
 from scalelaw.sweep.sections import TrainSection
-from scalelaw.sweep.spec import Grid, Spec, place_of_grid
+from scalelaw.sweep.spec import Spec
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a sweep: its id, configuration and cost."""
+    """One run of a sweep: its id, configuration and cost.
+
+    Attributes:
+        priority: runs of a higher one are trained first.
+    """
 
     run_id: str
     config: RunConfig
     cost: Cost
+    priority: int = 0
 
     @property
     def shape(self) -> tuple[str, str, int, int, int]:
@@ -30,50 +38,70 @@ class PlannedRun:
 
 
 def expand(spec: Spec) -> list[PlannedRun]:
-    """All runs of a sweep in the order of the file, each once.
+    """All runs of a sweep in the order of the file, each once, without those that it excludes.
 
     Raises:
-        UserError: when the data cannot be used, or a budget buys no image.
+        UserError: when a budget buys no image, a table of settings matches no run, or no run is left.
     """
-    found: dict[str, PlannedRun] = {}
+    asked: list[tuple[Grid, PlannedRun, dict[Key, Any]]] = []
     mistakes: list[str] = []
-    for index, grid in enumerate(spec.grids):
+    for grid in spec.grids:
         try:
-            for planned in _expand_grid(grid, spec.sweep.utilisation):
-                found.setdefault(planned.run_id, planned)
+            asked += [(grid, *each) for each in _expand_grid(grid, spec.sweep.utilisation)]
         except UserError as error:
-            mistakes += [f"{place_of_grid(spec.source, index)}: {line}" for line in error.messages]
+            mistakes += [f"{grid.locate(line)}: {grid.words}{line}" for line in error.messages]
     if mistakes:
         raise UserError(*dict.fromkeys(mistakes))
+    for match in spec.matches:
+        mistakes += match.mistakes([point for grid, _, point in asked if match.part in (None, grid.part)])
+    if mistakes:
+        raise UserError(*dict.fromkeys(mistakes))
+    found: dict[str, PlannedRun] = {}
+    for grid, planned, point in asked:
+        takes = [match for match in spec.matches if match.part in (None, grid.part) and match.takes(point)]
+        if any(match.word == "exclude" for match in takes):
+            continue
+        said = [match.priority for match in takes if match.word == "first"]
+        earlier = found.get(planned.run_id)
+        priority = max([*(said or [grid.priority]), *([earlier.priority] if earlier else [])])
+        found[planned.run_id] = replace(planned, priority=priority)
+    if not found:
+        raise UserError(f"{spec.place('exclude')}: every run is excluded; leave one in")
     return list(found.values())
 
 
-def _expand_grid(grid: Grid, utilisation: float) -> Iterator[PlannedRun]:
-    data = with_digest(grid.data)
+_ONE = {"seeds": "seed"}  # a setting that a run calls otherwise
+_ORDER = ("batch_size", "peak_lr", "recipe", "seeds", *OVERRIDES, "evaluations", "lr_scaling")
+"""Settings of [train] that span a grid besides its length; the last varies fastest."""
+
+
+def _expand_grid(grid: Grid, utilisation: float) -> Iterator[tuple[PlannedRun, dict[Key, Any]]]:
+    """The runs of a grid, each with its settings as the spec says them."""
+    data, train = grid.completed, grid.train
     facts = data_facts(data)
-    train = grid.train
-    varied = {name: values for name in OVERRIDES if (values := getattr(train, name)) is not None}
-    models = [ModelConfig(family=grid.model.family, variant=name) for name in grid.model.variants]
+    of_data = {("data", name): getattr(grid.data, name) for name in DataSection.model_fields}
+    varied = {name: values for name in _ORDER if (values := getattr(train, name)) is not None}
+    models = [ModelConfig(family=family, variant=name) for family in grid.model.family for name in grid.model.variants]
+    (unit,) = [name for name in LENGTHS if getattr(train, name) is not None]
     for model, lengths in [(model, _lengths(train, model, facts, utilisation)) for model in models]:
-        for images, batch, rate, recipe, seed, *rest in itertools.product(
-            lengths,
-            train.batch_size,
-            train.peak_lr,
-            train.recipe,
-            train.seeds,
-            *varied.values(),
+        for (given, images), *rest in itertools.product(
+            zip(getattr(train, unit), lengths, strict=True), *varied.values()
         ):
-            settings = TrainConfig(
-                images=images,
-                batch_size=batch,
-                peak_lr=rate * batch / 256 if train.lr_scaling == "linear" else rate,
-                recipe=recipe,
-                seed=seed,
-                evaluations=train.evaluations,
-                **dict(zip(varied, rest, strict=True)),
-            )
-            config = RunConfig(data=data, model=model, train=settings)
-            yield PlannedRun(config.run_id, config, run_cost(config, facts, utilisation))
+            one = dict(zip(varied, rest, strict=True))
+            settings = {_ONE.get(name, name): value for name, value in one.items() if name != "lr_scaling"}
+            if one["lr_scaling"] == "linear":
+                settings["peak_lr"] = one["peak_lr"] * one["batch_size"] / 256
+            config = RunConfig(data=data, model=model, train=TrainConfig(images=images, **settings))
+            cost = run_cost(config, facts, utilisation)
+            length = {"images": images, "epochs": cost.epochs, "core_hours": cost.core_hours, unit: given}
+            point = {
+                **of_data,
+                ("model", "family"): model.family,
+                ("model", "variants"): model.variant,
+                **{("train", name): one.get(name) for name in TrainSection.model_fields if name != "layout"},
+                **{("train", name): value for name, value in length.items()},
+            }
+            yield PlannedRun(config.run_id, config, cost), point
 
 
 def _lengths(train: TrainSection, model: ModelConfig, facts: DataFacts, utilisation: float) -> list[int]:

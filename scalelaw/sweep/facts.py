@@ -31,8 +31,11 @@ class Cost:
     core_hours: float
 
 
-def with_digest(data: DataSection) -> DataConfig:
+def with_digest(data: DataSection, *, planning: bool = False) -> DataConfig:
     """The data of a run: the section with what tells its images on disk from others, and the sizes that they imply.
+
+    Args:
+        planning: where image files are not there, take the sizes that the section states (`train_images`, `classes`).
 
     Raises:
         UserError: when the images or the settings cannot be used, one line for every mistake.
@@ -45,6 +48,8 @@ def with_digest(data: DataSection) -> DataConfig:
     if data.source == "hierarchy":
         return DataConfig(**data.model_dump(exclude_defaults=True))
     if data.source in disk.SOURCES:
+        if planning and {"train_images", "classes"} <= data.model_fields_set and not disk.is_there(data):
+            return DataConfig(**data.model_dump(exclude_defaults=True))
         return disk.complete(data)
     found = in_memory(data)
     settings = data.model_dump(exclude_defaults=True)

@@ -20,6 +20,7 @@ LISTS = {
     "pixel_std": "three numbers above 0, as [0.229, 0.224, 0.225]",
 }
 AROUND = "peak_lr = { around = 1.6, factor = 2, points = 3 }"
+SENTENCE = "around 1.6 by factors of 2, 3 points"
 _KINDS = {
     "too_short": "is an empty list, so the grid is empty; give at least one value",
     "greater_than": "must be greater than {gt}",
@@ -38,7 +39,17 @@ _KINDS = {
 
 def sentences(kind: type[BaseModel], value: Any, error: ValidationError, place: str) -> list[str]:
     """One line for each of pydantic's errors with the section `value`, each once."""
-    return list(dict.fromkeys(_sentence(kind, value, item, place) for item in error.errors(include_url=False)))
+    return [text for _, text in located(kind, value, error, place)]
+
+
+def located(
+    kind: type[BaseModel], value: Any, error: ValidationError, place: str
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """As `sentences`, each with the keys and places in lists that lead to it."""
+    found: dict[str, tuple[str | int, ...]] = {}
+    for item in error.errors(include_url=False):
+        found.setdefault(_sentence(kind, value, item, place), item["loc"])
+    return [(loc, text) for text, loc in found.items()]
 
 
 def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
@@ -48,7 +59,8 @@ def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
         return f"{place} {key}: must be {PER_LEVEL[key]}, or a list of one per level{_not(given)}"
     if key in LISTS:
         return f"{place} {key}: must be {LISTS[key]}{_not(given)}"
-    inside = isinstance(given, dict) and key == "peak_lr"
+    sentence = isinstance(given, str) and bool(rest) and not rest[0].isdigit()
+    inside = key == "peak_lr" and (isinstance(given, dict) or sentence)
     if item["type"] == "extra_forbidden":
         if key in ("around", "factor", "points") and not inside and "peak_lr" in kind.model_fields:
             return f"{place} {key}: unknown key; it belongs inside {AROUND}"
@@ -68,6 +80,8 @@ def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
         return f"{where}: {_KINDS['too_short']}"
     if item["type"] == "float_type" and isinstance(item["input"], int) and not isinstance(item["input"], bool):
         item["type"] = "finite_number"  # a whole number beyond the floats
+    if key == "peak_lr" and isinstance(item["input"], str) and item["input"].strip().startswith("around"):
+        return f'{where}: must read "{SENTENCE}"{_not(item["input"])}'
     context = {name: _number(limit) for name, limit in item.get("ctx", {}).items()}
     text = _KINDS[item["type"]].format(**context) if item["type"] in _KINDS else item["msg"]
     guess = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
@@ -43,8 +44,29 @@ class Around(Section):
         return tuple(self.around * self.factor**k for k in range(-(self.points // 2), (self.points + 1) // 2))
 
 
+AROUND = re.compile(r"around\s+(\S+?)(?:\s+by\s+factors\s+of\s+([^\s,]+))?(?:,?\s+([0-9]+)\s+points?)?")
+"""`around 1.6 by factors of 2, 3 points`, its factor and points at their defaults where left out."""
+
+
+def around(text: str) -> dict[str, Any] | None:
+    """The table that a sentence of learning rates stands for; None where it is no such sentence."""
+    match = AROUND.fullmatch(text.strip())
+    try:
+        return None if match is None else {
+            "around": float(match[1]),
+            **({"factor": float(match[2])} if match[2] else {}),
+            **({"points": int(match[3])} if match[3] else {}),
+        }  # fmt: skip
+    except ValueError:
+        return None
+
+
 def _rates(value: Any) -> Any:
-    return Around.model_validate(value).rates if isinstance(value, dict) else _listed(value)
+    table = around(value) if isinstance(value, str) else value
+    return Around.model_validate(table).rates if isinstance(table, dict) else _listed(value)
+
+
+Rates = Annotated[tuple[Positive, ...], BeforeValidator(_rates), Field(min_length=1)]
 
 
 class SweepSection(Section):
@@ -53,6 +75,7 @@ class SweepSection(Section):
     Nothing here decides how a run ends, so nothing here is part of its id.
 
     Attributes:
+        note: words for who reads the plan: the dry run prints them.
         checkpoint_minutes: wall time between two checkpoints of a run.
         checkpoints_kept: how many of them stay until the run is done.
         trace_rows: about so many rows in a run's trace, besides those of its evaluations.
@@ -61,6 +84,7 @@ class SweepSection(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     utilisation: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)] = DEFAULT_UTILISATION
+    note: str | None = None
     checkpoint_minutes: Positive = 10.0
     checkpoints_kept: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
     trace_rows: PositiveInt = 64
@@ -68,9 +92,9 @@ class SweepSection(Section):
 
 
 class ModelSection(Section):
-    """[model]: a family and its variants."""
+    """[model]: families and their variants."""
 
-    family: str = "nfnet"
+    family: Many[str] = ("nfnet",)
     variants: Many[str]
 
 
@@ -84,13 +108,13 @@ class TrainSection(Section):
     epochs: Many[Positive] | None = None
     images: Many[PositiveInt] | None = None
     core_hours: Many[Positive] | None = None
-    peak_lr: Annotated[tuple[Positive, ...], BeforeValidator(_rates), Field(min_length=1)]
+    peak_lr: Rates
     batch_size: Many[PositiveInt] = (64,)
     seeds: Many[Seed] = (0,)
     layout: Literal["grid", "iso"] = "grid"
-    lr_scaling: Literal["none", "linear"] = "none"
+    lr_scaling: Many[Literal["none", "linear"]] = ("none",)
     recipe: Many[RecipeName] = ("pretrain",)
-    evaluations: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
+    evaluations: Many[Annotated[int, Field(ge=1, le=1000, strict=True)]] = (4,)
     weight_decay: Many[NonNegative] | None = None
     momentum: Many[Share] | None = None
     clipping: Many[Positive] | None = None

@@ -1,195 +1,202 @@
-"""A sweep's TOML file: sections, the grid that lists span, and every mistake at once."""
+"""A sweep's TOML file: sections, the grids that it spans, and every mistake at once, each with its line."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from scalelaw import architecture, compute
 from scalelaw.errors import UserError, nearest
-from scalelaw.sweep.config import WARMUPS, DataSection, Section
-from scalelaw.sweep.facts import with_digest
-from scalelaw.sweep.mistakes import sentences
+from scalelaw.sweep import rules
+from scalelaw.sweep.checking import Grid, Grids, Mistakes, key_of, place_of
+from scalelaw.sweep.grids import SECTIONS, Settings, settings_of, twice, zip_mistakes
+from scalelaw.sweep.layers import Layer, read_layers
+from scalelaw.sweep.matching import Match, is_priority, read
+from scalelaw.sweep.mistakes import located
 from scalelaw.sweep.resources import RaySection, ray_mistakes
-from scalelaw.sweep.sections import DevicesSection, ModelSection, SweepSection, TrainSection
-
-LENGTHS = ("epochs", "images", "core_hours")
+from scalelaw.sweep.sections import DevicesSection, SweepSection
 
 
-class Grid(Section):
-    """One grid of runs: the sections above with a part's keys in their place."""
+@dataclass(frozen=True)
+class Spec:
+    """A whole sweep.
 
-    data: DataSection
-    model: ModelSection
-    train: TrainSection
-
-
-class Spec(Section):
-    """A whole sweep: its name, its grids (the file's own, then one a part), and the file that they come from."""
+    Attributes:
+        grids: the file's own, then those of its parts.
+        matches: the tables that leave runs out or put them first.
+        source: the file.
+        layers: its text and those of the files that it extends, the outermost first.
+    """
 
     sweep: SweepSection
     devices: DevicesSection
     ray: RaySection
     grids: tuple[Grid, ...]
+    matches: tuple[Match, ...]
     source: str
+    layers: tuple[Layer, ...]
+
+    def place(self, *path: str | int) -> str:
+        """FILE:LINE of a key."""
+        return place_of(self.layers, *path)
 
 
-_GRID = ("data", "model", "train")
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "sweep": SweepSection,
-    "devices": DevicesSection,
-    "ray": RaySection,
-    "data": DataSection,
-    "model": ModelSection,
-    "train": TrainSection,
-}
+_WHOLE: dict[str, type[BaseModel]] = {"sweep": SweepSection, "devices": DevicesSection, "ray": RaySection}
+"""Sections of the whole sweep, which parts do not change."""
+_NEEDED = ("sweep", *SECTIONS)
+_TABLES = ("exclude", "first")
+_FILE = (*_WHOLE, *SECTIONS, "part", "zip", *_TABLES, "extends", "priority")
+_PART = (*SECTIONS, "zip", *_TABLES, "priority")
+_LISTS = ("part", "zip", *_TABLES)
 
 
-def read_spec(path: Path) -> Spec:
-    """Reads and checks a sweep's TOML file.
+def read_spec(path: Path, *, planning: bool = False) -> Spec:
+    """Reads and checks a sweep's TOML file and the files that it extends.
 
     A relative `data.path` is taken from the folder one is in, and the archive there is read. Parts (`[[part]]`) may set
     keys of data, model and train.
 
+    Args:
+        planning: images on disk need not be there where [data] states their number and classes.
+
     Raises:
-        UserError: with one line for every mistake in the file.
+        UserError: with one line for every mistake, FILE:LINE first.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); scalelaw init writes example specs") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not TOML: {error}") from error
-    return check_spec(raw, str(path))
+    return _check(read_layers(path), planning)
 
 
 def check_spec(raw: dict[str, Any], source: str) -> Spec:
-    """Checks a parsed spec; as `read_spec`."""
-    parts = raw.get("part", [])
-    mistakes = _section_mistakes(raw, source, [*_SECTIONS, "part"])
-    mistakes += [f"{source}: section [{key}] is missing" for key in ("sweep", *_GRID) if key not in raw]
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        mistakes.append(f"{source}: part must be written [[part]], once for each further grid")
-        parts = []
-    sweep = _validated(SweepSection, raw.get("sweep"), f"{source}: [sweep]", mistakes)
-    devices = _validated(DevicesSection, raw.get("devices", {}), f"{source}: [devices]", mistakes)
+    """Checks a parsed spec of one file; as `read_spec`, without lines."""
+    return _check([Layer(raw, source)], planning=False)
+
+
+def _check(layers: list[Layer], planning: bool) -> Spec:
+    said = Mistakes()
+    for layer in layers:
+        _check_keys(layer, (), _FILE, said)
+    own = layers[-1]
+    for section in _NEEDED:
+        if all(section not in layer.raw for layer in layers):
+            said.add(own.place(), f"section [{section}] is missing")
+    whole = {name: _whole_section(layers, name, kind, said) for name, kind in _WHOLE.items()}
+    sweep, devices, ray = whole["sweep"], whole["devices"], whole["ray"]
     if isinstance(devices, DevicesSection):
-        mistakes += _devices_mistakes(devices, f"{source}: [devices]")
-    ray = _validated(RaySection, raw.get("ray", {}), f"{source}: [ray]", mistakes)
+        said.extend(lambda text: place_of(layers, "devices", *key_of(text)[1:]), rules.devices_mistakes(devices))
     if isinstance(ray, RaySection):
-        planned = devices.count if isinstance(devices, DevicesSection) else None
-        mistakes += ray_mistakes(ray, planned, f"{source}: [ray]")
-    base = {key: raw[key] for key in _GRID if isinstance(raw.get(key), dict)}
-    grids: list[Grid] = []
-    for index, part in enumerate([{}, *parts]):
-        place = place_of_grid(source, index)
-        if index:
-            mistakes += _section_mistakes(part, place, _GRID)
-        sections = _with_part(base, part)
-        found: list[str] = []
-        checked = {key: _validated(_SECTIONS[key], sections.get(key), f"{place}: [{key}]", found) for key in _GRID}
-        if isinstance(checked["data"], DataSection):
-            found += _data_mistakes(checked["data"], place)
-        if isinstance(checked["model"], ModelSection):
-            found += _model_mistakes(checked["model"], f"{place}: [model]")
-        if isinstance(checked["train"], TrainSection):
-            found += _length_mistakes(checked["train"], f"{place}: [train]")
-        # What a part takes over from above is said above.
-        mistakes += [line for line in found if line.replace(place, source, 1) not in mistakes]
-        if not found and None not in checked.values():
-            grids.append(Grid.model_validate(checked))
-    if mistakes or sweep is None:
-        raise UserError(*mistakes)
-    return Spec.model_construct(sweep=sweep, devices=devices, ray=ray, grids=tuple(grids), source=source)
+        count = devices.count if isinstance(devices, DevicesSection) else None
+        said.extend(lambda text: place_of(layers, "ray", *key_of(text)[1:]), ray_mistakes(ray, count, "[ray]"))
+    base = Settings()
+    matches: list[Match] = []
+    for layer in layers:
+        base = _changed(base, layer, (), said)
+        matches += _matches(layer, (), None, layer is not own, said)
+    checker = Grids(said, planning)
+    given = [layer.raw["priority"] for layer in layers if is_priority(layer.raw.get("priority"))]
+    grids = checker.check(base, 0, given[-1] if given else 0, layers)
+    part = 0
+    for layer in layers:
+        for index, table in enumerate(_tables(layer.raw, "part")):
+            part += 1
+            inside = ("part", index)
+            if not isinstance(table, dict):
+                continue
+            said.words = f"part {index + 1}: "
+            _check_keys(layer, inside, _PART, said)
+            priority = table.get("priority", 0)
+            settings = _changed(base, layer, inside, said)
+            grids += checker.check(settings, part, priority if is_priority(priority) else 0, [*layers, layer], inside)
+            matches += _matches(layer, inside, part, layer is not own, said)
+            said.words = ""
+    if said.lines:
+        raise UserError(*said.lines)
+    assert isinstance(sweep, SweepSection)
+    assert isinstance(devices, DevicesSection)
+    assert isinstance(ray, RaySection)
+    return Spec(sweep, devices, ray, tuple(grids), tuple(matches), own.source, tuple(layers))
 
 
-def place_of_grid(source: str, index: int) -> str:
-    """Where the grid stands in the file: grid 0 is the file's own, the others are its parts."""
-    return f"{source}: part {index}" if index else source
+def _tables(raw: Mapping[str, Any], key: str) -> list[Any]:
+    value = raw.get(key, [])
+    return value if isinstance(value, list) else []
 
 
-def _section_mistakes(sections: dict[str, Any], place: str, allowed: Sequence[str]) -> list[str]:
-    found = []
-    for key, value in sections.items():
+def _check_keys(layer: Layer, inside: tuple[str | int, ...], allowed: Sequence[str], said: Mistakes) -> None:
+    """Sections and tables: known, and written as such."""
+    table: Any = layer.raw
+    for step in inside:
+        table = table[step]
+    for key, value in table.items():
+        place = layer.place(*inside, key)
         if key not in allowed:
-            found.append(f"{place}: unknown section [{key}]{nearest(key, list(allowed))} (known: {', '.join(allowed)})")
-        elif key != "part" and not isinstance(value, dict):
-            found.append(f"{place}: {key} must be a section, [{key}] with keys below it")
-    return found
+            known = ", ".join(allowed)
+            said.add(place, f"unknown section [{key}]{nearest(key, list(allowed))} (known: {known})")
+        elif key in _LISTS:
+            if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+                what = {"part": "further grid", "zip": "group of settings that vary together"}.get(key, "kind of run")
+                said.add(place, f"{key} must be written [[{key}]], once for each {what}")
+        elif key == "priority":
+            if not is_priority(value):
+                said.add(place, f"priority: must be a whole number, not {value!r}")
+        elif key != "extends" and not isinstance(value, dict):
+            said.add(place, f"{key} must be a section, [{key}] with keys below it")
 
 
-def _with_part(base: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """The sections with a part's keys in their place.
-
-    A part's length replaces the one above, and a part with a `data.source` of its own takes over nothing of [data].
-    """
-    changes = {key: part[key] for key in _GRID if isinstance(part.get(key), dict)}
-    if changes.get("data", {}).get("source") not in (None, base.get("data", {}).get("source")):
-        base = {**base, "data": {}}
-    merged = {key: {**section, **changes.get(key, {})} for key, section in base.items()}
-    if "train" in merged and any(length in changes.get("train", {}) for length in LENGTHS):
-        merged["train"] = {
-            key: value for key, value in merged["train"].items() if key not in LENGTHS or key in changes["train"]
-        }
-    return merged
-
-
-def _data_mistakes(data: DataSection, place: str) -> list[str]:
+def _whole_section(layers: Sequence[Layer], name: str, kind: type[BaseModel], said: Mistakes) -> BaseModel | None:
+    """A section of the whole sweep, keys of a file before those that it extends; a name is a file's own."""
+    if not any(isinstance(layer.raw.get(name), dict) for layer in layers):
+        return None if name in _NEEDED or any(name in layer.raw for layer in layers) else kind()
+    values: dict[str, Any] = {}
+    for layer in layers:
+        section = layer.raw.get(name)
+        if name == "sweep":
+            values.pop("name", None)
+        values |= section if isinstance(section, dict) else {}
     try:
-        with_digest(data)
-    except UserError as error:
-        return [f"{place}: {line}" for line in error.messages]
-    return []
-
-
-def _model_mistakes(model: ModelSection, place: str) -> list[str]:
-    if model.family not in architecture.FAMILIES:
-        known = list(architecture.FAMILIES)
-        return [f"{place} family: unknown {model.family!r}{nearest(model.family, known)} (known: {', '.join(known)})"]
-    found = []
-    for name in model.variants:
-        try:
-            architecture.variant(name, model.family)
-        except UserError as error:
-            found += [f"{place} variants: {line}" for line in error.messages]
-    return found
-
-
-def _length_mistakes(train: TrainSection, place: str) -> list[str]:
-    given = [length for length in LENGTHS if getattr(train, length) is not None]
-    if len(given) != 1:
-        said = f"{' and '.join(given)} are given; keep one" if given else "none is given; add one"
-        return [f"{place} exactly one of epochs, images and core_hours is the length; {said}"]
-    warmups = [name for name in WARMUPS if getattr(train, name) is not None]
-    if len(warmups) > 1:
-        return [f"{place} {' and '.join(warmups)} are given; keep one"]
-    if train.layout == "iso" and given != ["core_hours"]:
-        return [f"{place} layout: 'iso' needs core_hours = [...], the equal-compute budgets, in place of {given[0]}"]
-    return []
-
-
-def _devices_mistakes(devices: DevicesSection, place: str) -> list[str]:
-    found = []
-    if devices.count is not None and devices.count % devices.params:
-        found.append(f"{place} params: {devices.params} does not divide the {devices.count} devices of count")
-    if devices.hardware is not None:
-        try:
-            compute.hardware(devices.hardware)
-        except UserError as error:
-            found += [f"{place} hardware: {line}" for line in error.messages]
-    return found
-
-
-def _validated(kind: type[BaseModel], value: Any, place: str, mistakes: list[str]) -> BaseModel | None:
-    """The checked section, or None: with its mistakes added, or where there is no such section."""
-    if not isinstance(value, dict):
-        return None
-    try:
-        return kind.model_validate(value)
+        return kind.model_validate(values)
     except ValidationError as error:
-        mistakes += sentences(kind, value, error, place)
+        for loc, text in located(kind, values, error, f"[{name}]"):
+            said.add(place_of(layers, name, *loc) if loc and loc[0] in values else layers[-1].place(name), text)
         return None
+
+
+def _changed(base: Settings, layer: Layer, inside: tuple[str | int, ...], said: Mistakes) -> Settings:
+    """The settings with what a file's sections and zips, or a part's, put in their place."""
+    plain, zips = settings_of(layer, inside), []
+    table: Any = layer.raw
+    for step in inside:
+        table = table[step]
+    for index, each in enumerate(_tables(table, "zip")):
+        if isinstance(each, dict):
+            for key in each:
+                if key not in SECTIONS or not isinstance(each[key], dict):
+                    said.add(layer.place(*inside, "zip", index, key),
+                             f"zip: {key} is no section with keys; write model.variants = [...]")  # fmt: skip
+            group = settings_of(layer, (*inside, "zip", index))
+            found = zip_mistakes(group)
+            said_before = len(said.lines)
+            for place, text in found:
+                said.add(place, text)
+            if group and not found and said_before == len(said.lines):
+                zips.append(group)
+    for place, text in twice(plain, zips):
+        said.add(place, text)
+    return base.changed(plain, zips)
+
+
+def _matches(
+    layer: Layer, inside: tuple[str | int, ...], part: int | None, inherited: bool, said: Mistakes
+) -> list[Match]:
+    found = []
+    table: Any = layer.raw
+    for step in inside:
+        table = table[step]
+    for word in _TABLES:
+        for index in range(len(_tables(table, word))):
+            match, mistakes = read(layer, (*inside, word, index), word, part, inherited)
+            for place, text in mistakes:
+                said.add(place, text)
+            found += [] if match is None else [match]
+    return found

@@ -2,8 +2,8 @@
 
 from scalelaw.sweep.disk import exclusion
 from scalelaw.sweep.disk.base import ImageSet
-from scalelaw.sweep.disk.split import Split, complete, split, split_order
+from scalelaw.sweep.disk.split import Split, complete, is_there, split, split_order
 
 SOURCES = ("folder", "parquet", "arrayrecord")
 
-__all__ = ["SOURCES", "ImageSet", "Split", "complete", "exclusion", "split", "split_order"]
+__all__ = ["SOURCES", "ImageSet", "Split", "complete", "exclusion", "is_there", "split", "split_order"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import time
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ def complete(data: DataSection) -> DataConfig:
         "holdout_images": len(found.held_rows), "digest": found.digest, "exclude_digest": found.exclude_digest,
         "excluded_images": len(found.excluded),
     })  # fmt: skip
+
+
+def is_there(data: DataSection) -> bool:
+    """Whether anything lies where the images should."""
+    assert data.path is not None
+    return bool(glob.glob(data.path))
 
 
 def split(data: DataSection, *, fresh: bool = False) -> Split:

@@ -1,0 +1,179 @@
+"""Checks the grids of a spec, one after the other, and says what is wrong with the line where it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from scalelaw.errors import UserError
+from scalelaw.sweep import rules
+from scalelaw.sweep.config import DataConfig, DataSection
+from scalelaw.sweep.facts import with_digest
+from scalelaw.sweep.grids import MOST_GRIDS, SECTIONS, Key, Settings
+from scalelaw.sweep.layers import Layer, Located
+from scalelaw.sweep.mistakes import located
+from scalelaw.sweep.sections import ModelSection, TrainSection
+
+_GRID: dict[str, type[BaseModel]] = {"data": DataSection, "model": ModelSection, "train": TrainSection}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One grid of runs: values for all settings, lists in [model] and [train] spanning it.
+
+    Attributes:
+        completed: `data` with what was found on disk.
+        part: the part that it belongs to, from 1; 0 for the file's own.
+        words: the part in words, for messages.
+        priority: of its runs.
+        settings: where each setting stands.
+        place: where the grid stands.
+    """
+
+    data: DataSection
+    model: ModelSection
+    train: TrainSection
+    completed: DataConfig
+    part: int
+    words: str
+    priority: int
+    settings: Mapping[Key, Located] = field(repr=False)
+    place: str
+
+    def locate(self, sentence: str) -> str:
+        """FILE:LINE of what a sentence is about, where it begins with `[section] key`."""
+        return locate(self.settings, sentence, self.place)
+
+
+class Mistakes:
+    """Lines, each once. What a part takes over from above is said above.
+
+    Attributes:
+        words: which part is being checked.
+    """
+
+    def __init__(self) -> None:
+        self.words = ""
+        self.lines: list[str] = []
+
+    def add(self, place: str, text: str) -> None:
+        """Adds a sentence about a place."""
+        if f"{place}: {text}" not in self.lines and f"{place}: {self.words}{text}" not in self.lines:
+            self.lines.append(f"{place}: {self.words}{text}")
+
+    def extend(self, place: Callable[[str], str], texts: Iterable[str]) -> None:
+        """Adds sentences, each where `place` says."""
+        for text in texts:
+            self.add(place(text), text)
+
+
+class Grids:
+    """Checks grid after grid; the images of one [data] are looked at once."""
+
+    def __init__(self, said: Mistakes, planning: bool) -> None:
+        self.said, self.planning = said, planning
+        self._seen: dict[str, DataConfig | UserError] = {}
+
+    def check(
+        self, settings: Settings, part: int, priority: int, layers: Sequence[Layer], inside: tuple[str | int, ...] = ()
+    ) -> list[Grid]:
+        """The grids that settings span; an empty list where something is wrong with one."""
+        found: list[Grid] = []
+        before = len(self.said.lines)
+        place = layers[-1].place(*inside)
+        if any(not isinstance(each.value, list) for group in settings.zips for each in group.values()):
+            return []  # said where the zip was read
+        for count, one in enumerate(settings.grids()):
+            if count == MOST_GRIDS:
+                self.said.add(place, f"zips and lists of [data] make more than {MOST_GRIDS} grids; give fewer values")
+                break
+            grid = self._grid(one, part, priority, place, layers)
+            found += [] if grid is None else [grid]
+        return found if len(self.said.lines) == before else []
+
+    def _grid(
+        self, settings: dict[Key, Located], part: int, priority: int, place: str, layers: Sequence[Layer]
+    ) -> Grid | None:
+        checked: dict[str, Any] = {}
+        for section, kind in _GRID.items():
+            values = {name: each for (where, name), each in settings.items() if where == section}
+            if not values and not any(isinstance(layer.raw.get(section), dict) for layer in layers):
+                continue
+            try:
+                checked[section] = kind.model_validate({name: each.value for name, each in values.items()})
+            except ValidationError as error:
+                raw = {name: each.value for name, each in values.items()}
+                for loc, text in located(kind, raw, error, f"[{section}]"):
+                    each = values.get(str(loc[0])) if loc else None
+                    self.said.add(
+                        place_of(layers, section) if each is None else each.place(*loc[1:]),
+                        text if each is None else _counted(text, section, str(loc[0]), each),
+                    )
+
+        def say(texts: Iterable[str], about: str = "") -> None:
+            for text in texts:
+                section, name, *_ = (*(key_of(text) or key_of(about)), "", "")
+                each = settings.get((section, name))
+                self.said.add(
+                    locate(settings, text if key_of(text) else about, place_of(layers, section) if section else place),
+                    text if each is None else _counted(text, section, name, each),
+                )
+
+        data, model, train = (checked.get(section) for section in SECTIONS)
+        completed = None
+        if isinstance(data, DataSection):
+            completed = self._completed(data)
+            if isinstance(completed, UserError):
+                say(completed.messages, about="[data] path:")
+        if isinstance(model, ModelSection):
+            say(rules.model_mistakes(model))
+        if isinstance(train, TrainSection):
+            say(rules.train_mistakes(train))
+        if not (isinstance(completed, DataConfig) and data and model and train):
+            return None
+        return Grid(data, model, train, completed, part, self.said.words, priority, settings, place)
+
+    def _completed(self, data: DataSection) -> DataConfig | UserError:
+        key = data.model_dump_json(exclude_unset=True)
+        if key not in self._seen:
+            try:
+                self._seen[key] = with_digest(data, planning=self.planning)
+            except UserError as error:
+                self._seen[key] = error
+        return self._seen[key]
+
+
+def _counted(text: str, section: str, name: str, each: Located) -> str:
+    """Which value of a list is meant, where the list was taken apart."""
+    start = f"[{section}] {name}"
+    if each.nth is None or each.nth[1] == 1 or not text.startswith(f"{start}:"):
+        return text
+    return f"{start}, value {each.nth[0]} of {each.nth[1]}{text.removeprefix(start)}"
+
+
+def key_of(sentence: str) -> tuple[str, ...]:
+    """Reads `[section] key ...` as (section, key); (section,) without a key; empty for other sentences."""
+    match = re.match(r"\[(\w+)\](?: (\w+)(?=[,.:]))?", sentence)
+    return () if match is None else tuple(part for part in match.groups() if part)
+
+
+def locate(settings: Mapping[Key, Located], sentence: str, otherwise: str) -> str:
+    """FILE:LINE of the setting that a sentence begins with."""
+    key = key_of(sentence)
+    if len(key) == 2 and (key[0], key[1]) in settings:
+        inner = re.match(r"\[\w+\] \w+\.(\w+)", sentence)
+        return settings[key[0], key[1]].place(*([inner[1]] if inner else []))
+    return otherwise
+
+
+def place_of(layers: Sequence[Layer], *path: str | int) -> str:
+    """Where something stands: in the last file that has it."""
+    for length in range(len(path), 0, -1):
+        for layer in reversed(layers):
+            if path[:length] in layer.lines:
+                return layer.place(*path[:length])
+    return layers[-1].place()
