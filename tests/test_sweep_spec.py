@@ -131,8 +131,8 @@ BOUNDS = "peak_lr = { around = 1.6, factor = 2, points = 3 }"
     ("parts", "lines"),
     [
         ({"model": '[model]\nvariants = ["N0", "F77", "n1"]\n'},
-         ["[model] variants: unknown variant 'F77'; did you mean 'F7'? (known: N0, ",
-          "[model] variants: unknown variant 'n1'; did you mean 'N1'? (known: N0, "]),
+         ["[model] variants, value 2 of 3: unknown variant 'F77'; did you mean 'F7'? (known: N0, ",
+          "[model] variants, value 3 of 3: unknown variant 'n1'; did you mean 'N1'? (known: N0, "]),
         ({"model": '[model]\nfamily = "nfnets"\nvariants = ["N0", "X"]\n'},
          ["[model] family: unknown 'nfnets'; did you mean 'nfnet'? (known: nfnet)"]),
         ({"train": TRAIN + "batchsize = 3\n"}, ["[train] batchsize: unknown key; did you mean 'batch_size'? (known: ep"]),
@@ -226,8 +226,8 @@ BOUNDS = "peak_lr = { around = 1.6, factor = 2, points = 3 }"
           "unknown section [trian]; did you mean 'train'?", "section [model] is missing", "section [train] is missing",
           "[data] seed: must be at least 0, not -1"]),
         ({"train": "[train]\nepochs = [0.001, 1, 1e300]\npeak_lr = 1\n", "parts": "[[part]]\ntrain.core_hours = 1e-30\n"},
-         ["[train] epochs: 0.001 epochs of 100 images are less than one image; raise it",
-          "[train] epochs: 1e+300 epochs of 100 images are more than 9e+15 images; lower it",
+         ["[train] epochs, value 1 of 3: 0.001 epochs of 100 images are less than one image; raise it",
+          "[train] epochs, value 3 of 3: 1e+300 epochs of 100 images are more than 9e+15 images; lower it",
           "part 1: [train] core_hours: 1e-30 core-hours buy N0 less than one image; raise it"]),
     ],
 )  # fmt: skip

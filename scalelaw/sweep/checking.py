@@ -102,7 +102,7 @@ class Grids:
         for section, kind in _GRID.items():
             values = {name: each for (where, name), each in settings.items() if where == section}
             if not values and not any(isinstance(layer.raw.get(section), dict) for layer in layers):
-                continue
+                continue  # said already
             try:
                 checked[section] = kind.model_validate({name: each.value for name, each in values.items()})
             except ValidationError as error:
@@ -150,7 +150,7 @@ class Grids:
 def _counted(text: str, section: str, name: str, each: Located) -> str:
     """Which value of a list is meant, where the list was taken apart."""
     start = f"[{section}] {name}"
-    if each.nth is None or each.nth[1] == 1 or not text.startswith(f"{start}:"):
+    if each.nth is None or each.nth[1] == 1 or not text.startswith(f"{start}:") or "unknown key" in text:
         return text
     return f"{start}, value {each.nth[0]} of {each.nth[1]}{text.removeprefix(start)}"
 
@@ -165,8 +165,9 @@ def locate(settings: Mapping[Key, Located], sentence: str, otherwise: str) -> st
     """FILE:LINE of the setting that a sentence begins with."""
     key = key_of(sentence)
     if len(key) == 2 and (key[0], key[1]) in settings:
-        inner = re.match(r"\[\w+\] \w+\.(\w+)", sentence)
-        return settings[key[0], key[1]].place(*([inner[1]] if inner else []))
+        inner = re.match(r"\[\w+\] \w+(?:\.(\w+)|, value (\d+) of)", sentence)
+        inside: list[str | int] = [] if inner is None else [inner[1] or int(inner[2]) - 1]
+        return settings[key[0], key[1]].place(*inside)
     return otherwise
 
 

@@ -13,6 +13,7 @@ from scalelaw.sweep.checking import Grid
 from scalelaw.sweep.config import MAX_INT, OVERRIDES, DataConfig, DataSection, ModelConfig, RunConfig, TrainConfig
 from scalelaw.sweep.facts import Cost, DataFacts, data_facts, run_cost
 from scalelaw.sweep.grids import LENGTHS, Key
+from scalelaw.sweep.mistakes import nth
 from scalelaw.sweep.sections import TrainSection
 from scalelaw.sweep.spec import Spec
 
@@ -118,11 +119,12 @@ def _lengths(train: TrainSection, model: ModelConfig, facts: DataFacts, utilisat
         per_image = compute.train_flop(size.macs_per_image, 1)
         exact = [compute.flop_of_core_hours(hours, utilisation) / per_image for hours in given]
     wrong = []
-    for length, images in zip(given, exact, strict=True):
+    for index, (length, images) in enumerate(zip(given, exact, strict=True)):
+        where = f"[train] {unit}{nth(index, len(given))}"
         if images >= MAX_INT:
-            wrong.append(f"[train] {unit}: {length:g} {buyer} more than {MAX_INT:.0e} images; lower it")
+            wrong.append(f"{where}: {length:g} {buyer} more than {MAX_INT:.0e} images; lower it")
         elif round(images) < 1:
-            wrong.append(f"[train] {unit}: {length:g} {buyer} less than one image; raise it")
+            wrong.append(f"{where}: {length:g} {buyer} less than one image; raise it")
     if wrong:
         raise UserError(*wrong)
     return [round(images) for images in exact]

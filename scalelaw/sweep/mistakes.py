@@ -59,6 +59,8 @@ def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
         return f"{place} {key}: must be {PER_LEVEL[key]}, or a list of one per level{_not(given)}"
     if key in LISTS:
         return f"{place} {key}: must be {LISTS[key]}{_not(given)}"
+    if given == []:
+        return f"{place} {key}: {_KINDS['too_short']}"
     sentence = isinstance(given, str) and bool(rest) and not rest[0].isdigit()
     inside = key == "peak_lr" and (isinstance(given, dict) or sentence)
     if item["type"] == "extra_forbidden":
@@ -72,8 +74,8 @@ def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
     if inside and rest:
         key = f"peak_lr.{rest[0]}"
     where = f"{place} {key}"
-    if isinstance(given, list) and rest and rest[0].isdigit() and len(given) > 1:
-        where += f", value {int(rest[0]) + 1} of {len(given)}"
+    if isinstance(given, list) and rest and rest[0].isdigit():
+        where += nth(int(rest[0]), len(given))
     if item["type"] == "missing":
         return f"{where}: is missing" + (f"; write {AROUND}" if inside else "")
     if item["type"] == "too_short":
@@ -90,6 +92,11 @@ def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
             item["input"], [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
         )
     return f"{where}: {text}{_not(item['input'])}{guess}"
+
+
+def nth(index: int, count: int) -> str:
+    """Which value of a list, from 0, where there are several."""
+    return f", value {index + 1} of {count}" if count > 1 else ""
 
 
 def _number(limit: Any) -> str:

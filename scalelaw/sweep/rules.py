@@ -6,6 +6,7 @@ from scalelaw import architecture, compute
 from scalelaw.errors import UserError, nearest
 from scalelaw.sweep.config import WARMUPS
 from scalelaw.sweep.grids import LENGTHS
+from scalelaw.sweep.mistakes import nth
 from scalelaw.sweep.sections import DevicesSection, ModelSection, TrainSection
 
 
@@ -13,15 +14,17 @@ def model_mistakes(model: ModelSection) -> list[str]:
     """Families and variants that are not known."""
     found = []
     known = list(architecture.FAMILIES)
-    for family in model.family:
+    for index, family in enumerate(model.family):
         if family not in known:
-            found.append(f"[model] family: unknown {family!r}{nearest(family, known)} (known: {', '.join(known)})")
+            where = f"[model] family{nth(index, len(model.family))}"
+            found.append(f"{where}: unknown {family!r}{nearest(family, known)} (known: {', '.join(known)})")
             continue
-        for name in model.variants:
+        for index, name in enumerate(model.variants):
+            where = f"[model] variants{nth(index, len(model.variants))}"
             try:
                 architecture.variant(name, family)
             except UserError as error:
-                found += [f"[model] variants: {line}" for line in error.messages]
+                found += [f"{where}: {line}" for line in error.messages]
     return found
 
 

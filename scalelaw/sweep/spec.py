@@ -79,7 +79,10 @@ def _check(layers: list[Layer], planning: bool) -> Spec:
         _check_keys(layer, (), _FILE, said)
     own = layers[-1]
     for section in _NEEDED:
-        if all(section not in layer.raw for layer in layers):
+        zipped = any(
+            section in each for layer in layers for each in _tables(layer.raw, "zip") if isinstance(each, dict)
+        )
+        if not zipped and all(section not in layer.raw for layer in layers):
             said.add(own.place(), f"section [{section}] is missing")
     whole = {name: _whole_section(layers, name, kind, said) for name, kind in _WHOLE.items()}
     sweep, devices, ray = whole["sweep"], whole["devices"], whole["ray"]
