@@ -155,7 +155,8 @@ def sweep_status(folder: ResultsFolder, prices: Prices | None = None, before: Sw
     path = folder.root / "sweep.json"
     record: dict[str, Any] = files.read_json(path) if path.exists() else {}
     own_ids = table["run_id"].to_pylist()
-    run_ids = list(dict.fromkeys([*record.get("runs", []), *folder.run_ids(), *own_ids]))
+    named = dict.fromkeys([*record.get("runs", []), *own_ids])
+    run_ids = [*named, *folder.run_ids(named)]
     statuses = folder.statuses(run_ids, rows=table)
     costs, utilisation = record.get("core_hours", {}), record.get("utilisation", DEFAULT_UTILISATION)
     speeds = measured_speeds(rows)

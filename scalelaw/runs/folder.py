@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -68,10 +68,10 @@ class ResultsFolder:
         """The folder of one run."""
         return self.root / run_id
 
-    def run_ids(self) -> list[str]:
-        """The runs that have a folder, sorted."""
-        root = str(self.root)
-        return [name for name in self._folders() if os.path.exists(f"{root}/{name}/config.json")]
+    def run_ids(self, besides: Collection[str] = ()) -> list[str]:
+        """The runs that have a folder, sorted; those that the caller knows already are left out, and not looked at."""
+        root, names = str(self.root), self._folders()
+        return [name for name in names if name not in besides and os.path.exists(f"{root}/{name}/config.json")]
 
     def _folders(self) -> list[str]:
         try:
