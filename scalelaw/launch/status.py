@@ -122,7 +122,7 @@ class SweepStatus:
     def _under_way(self) -> list[str]:
         if not self.running:
             return []
-        rows = [("under way", "variant", "done", "images/s", "loss", "held-out", "left", "")]
+        rows = [("under way", "variant", "done", "images/s", "loss", "held-out", "left")]
         for run in self.running[:LISTED]:
             seen = run.progress
             silent = run.silent_seconds
@@ -133,8 +133,7 @@ class SweepStatus:
                 "" if seen is None or seen.images_per_second is None else f"{seen.images_per_second:,.0f}",
                 "" if seen is None or seen.train_loss is None else f"{seen.train_loss:.4g}",
                 "" if seen is None or seen.val_loss is None else f"{seen.val_loss:.4g}",
-                "" if run.seconds_left is None else clock(run.seconds_left),
-                "" if silent is None else f"silent {clock(silent)}",
+                _silence(silent) if silent is not None else "" if run.seconds_left is None else clock(run.seconds_left),
             ))  # fmt: skip
         return [*columns(rows, left=(0, 1)), *_more(len(self.running))]
 
@@ -215,6 +214,10 @@ def _done(statuses: Mapping[str, Status]) -> set[str]:
 
 def _filled(text: str, first: str = "") -> list[str]:
     return wrap(text, WIDTH, initial_indent=first, subsequent_indent="    ", break_long_words=False)
+
+
+def _silence(seconds: float) -> str:
+    return f"silent {seconds / 3600:,.0f} h" if seconds > 7200 else f"silent {seconds / 60:.0f} min"
 
 
 def _more(count: int) -> list[str]:
