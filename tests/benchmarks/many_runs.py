@@ -17,18 +17,24 @@ from scalelaw.runs.traces import schema
 
 MACS = {"N0": 2.7e5, "N1": 5.1e5, "N2": 1.1e6, "N4": 3.3e6, "N6": 9e6}
 LENGTHS, RATES = 8, 3
+CELLS = len(MACS) * LENGTHS
 
 
 def made(root: Path, runs: int, done: int, trace_rows: int) -> list[str]:
-    """Makes a sweep's folder in which the first `done` runs are finished and compacted. Returns all ids, sorted.
+    """Makes a sweep's folder in which the first `done` runs are finished and compacted, cell by cell.
 
     The files of rows hold another run's row: whoever opens one that the compacted table has finds out.
+
+    Returns:
+        All ids, sorted.
+
     """
     root.mkdir(parents=True)
     rows, configs = [], {}
     for k in range(runs):
-        variant, rest = list(MACS)[k % len(MACS)], k // len(MACS)
-        length, rate, seed = 1000 * 2 ** (rest % LENGTHS), rest // LENGTHS % RATES, rest // LENGTHS // RATES
+        cell, place = k * CELLS // runs, k % -(-runs // CELLS)
+        variant, length = list(MACS)[cell % len(MACS)], 1000 * 2 ** (cell // len(MACS))
+        rate, seed = place % RATES, place // RATES
         train = {"images": length, "peak_lr": 0.4 * 2**rate, "seed": seed}
         config = {"data": {"source": "hierarchy", "train_images": 32768}, "model": {"variant": variant}, "train": train}
         run_id = f"{(k + 1) * 0x9E3779B97F4A7C15 % 2**64:016x}"

@@ -15,7 +15,7 @@ import pytest
 RUNS, TRACE_ROWS = 100_000, 100
 FOLDERS = 10_000
 LOAD_SECONDS, LOAD_BYTES, STATUS_SECONDS = 2.0, 1e9, 2.0
-SMALL = 300
+SMALL = 400
 
 LOAD = """
 import json, resource, sys, time
@@ -81,7 +81,9 @@ def test_status(benchmark: Any, tmp_path: Path) -> None:
     many_runs.made(tmp_path / "many", runs, done, TRACE_ROWS)
     found, _, said = benchmark.pedantic(timed, args=(STATUS, tmp_path / "many"), rounds=3 if benchmark.enabled else 1)
     assert (found["finished"], found["pending"]) == (done, runs - done)
-    assert found["law"]["cells"] == len(many_runs.MACS) * many_runs.LENGTHS
+    law = found["law"]
+    assert (law["cells_done"], law["cells"]) == (many_runs.CELLS * 9 // 10, many_runs.CELLS)
+    assert law["params"]["alpha"] == pytest.approx(0.05, rel=1e-6)
     if benchmark.enabled:
         say(
             benchmark,
