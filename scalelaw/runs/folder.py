@@ -71,12 +71,13 @@ class ResultsFolder:
     def run_ids(self, besides: Collection[str] = ()) -> list[str]:
         """The runs that have a folder, sorted; those that the caller knows already are left out, and not looked at."""
         root, names = str(self.root), self._folders()
-        return [name for name in names if name not in besides and os.path.exists(f"{root}/{name}/config.json")]
+        return [name for name in sorted(names) if name not in besides and os.path.exists(f"{root}/{name}/config.json")]
 
     def _folders(self) -> list[str]:
+        """Names of the folders, by their places on disk: of many, looked at in that order, a cold disk reads faster."""
         try:
             with os.scandir(self.root) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir())
+                return [name for _, name in sorted((one.inode(), one.name) for one in entries if one.is_dir())]
         except OSError as error:
             raise UserError(f"{self.root}: cannot be read ({files.reason(error)})") from error
 
@@ -211,6 +212,7 @@ class ResultsFolder:
                 parts.append(table)
             except UserError as error:
                 problems += error.messages
+        unread: list[str] = []
         fresh: dict[str, str | None] = {}
         for run_id in self._folders():
             found = stamps.stamp(f"{self.root}/{run_id}/row.parquet")
@@ -220,7 +222,8 @@ class ResultsFolder:
                     parts.append(_one_row(arrow.aligned(files.read_parquet(path), path), run_id, path))
                     fresh[run_id] = found
                 except UserError as error:
-                    problems += error.messages
+                    unread += error.messages
+        problems += sorted(unread)
         if compacted.keys() & fresh.keys():
             keep = [run_id not in fresh for run_id in parts[0]["run_id"].to_pylist()]
             parts[0] = parts[0].filter(pa.array(keep))
