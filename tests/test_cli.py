@@ -211,8 +211,9 @@ def test_a_dry_run_lists_runs_in_80_columns_and_writes_nothing(capsys, tmp_path)
     assert snapshot(tmp_path) == before
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines[1].split()) == 8
-    assert sum(len(line.split()) == 8 and line[:16].isalnum() for line in lines[1:9]) == 8
+    assert lines[0] == "every run: batch 16, recipe pretrain"
+    assert lines[1].split() == ["run", "variant", "epochs", "peak", "lr", "seed", "core-h", "time"]
+    assert sum(len(line.split()) == 8 and line[:16].isalnum() for line in lines[2:10]) == 8
     assert "8 runs" in out
     assert "core-hours" in out
     assert "seconds" in out

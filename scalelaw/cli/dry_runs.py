@@ -1,48 +1,169 @@
-"""What `scalelaw sweep --dry-run` prints: every run, its cost, and the whole."""
+"""What `scalelaw sweep --dry-run` prints: every run with its cost, then the whole by model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from textwrap import fill, wrap
+from typing import TYPE_CHECKING, Any
 
 from scalelaw.text import columns
 
 if TYPE_CHECKING:
-    from scalelaw.launch.speed import Expected
+    from scalelaw.launch.forecast import Forecast
     from scalelaw.sweep import PlannedRun, Spec
 
+WIDTH = 80
+SHORT_ID = 8
+_NAMES = {"batch_size": "batch", "train_images": "images"}
+_SHOWN = {"data": "source path digest exclude_digest excluded_images", "model": "variant", "train": "images peak_lr"}
+"""Settings of a run that have columns of their own, or say nothing to a reader."""
 
-def print_plan(
-    spec: Spec, planned: list[PlannedRun], todo: list[PlannedRun], expectation: Expected, workers: int
-) -> None:
-    """Every run with its cost, then the whole."""
-    from textwrap import fill
 
+def show(found: Forecast) -> str:
+    """The whole dry run as text of at most 80 columns, wherever the settings that vary allow."""
+    return "\n".join([*_runs(found), "", *_models(found), *_sums(found)])
+
+
+def _runs(found: Forecast) -> list[str]:
+    """A line for each run: the settings that vary, then its cost; what does not fit goes on a second line."""
+    varied, constant = _settings(found.planned)
+    priced = found.dollars(found.planned) is not None
+    ranked = len({run.priority for run in found.planned}) > 1
+    head = ["variant", "epochs", "peak lr"]
+    costs = ["core-h", "time", *(["dollars"] if priced else []), *(["first"] if ranked else []), ""]
+    rows = []
+    for run in found.planned:
+        cells = [run.config.model.variant, f"{run.cost.epochs:.3g}", f"{run.config.train.peak_lr:.4g}"]
+        own = [amount(run.cost.core_hours), duration(found.expected.seconds[run.run_id])]
+        own += [amount(found.dollars([run]).mid)] if priced else []  # type: ignore[union-attr]
+        own += [str(run.priority)] if ranked else []
+        rows.append((cells, own, "done" if run.run_id in found.done else ""))
+    ids = [run.run_id if found.seen else str(k + 1) for k, run in enumerate(found.planned)]
+    names = list(varied)
+
+    def table(shown: Sequence[str], ids: Sequence[str]) -> list[str]:
+        lines = [("run", *head, *(_NAMES.get(name, name.replace("_", " ")) for name in shown), *costs)]
+        for index, (cells, own, state) in enumerate(rows):
+            lines.append((ids[index], *cells, *(varied[name][index] for name in shown), *own, state))
+        return list(columns(lines, left=(0, 1, len(lines[0]) - 1)))
+
+    drawn = table(names, ids)
+    if _width(drawn) > WIDTH and found.seen:
+        ids = [one[:SHORT_ID] for one in ids]
+        drawn = table(names, ids)
+    shown = names
+    while _width(drawn) > WIDTH and shown:
+        shown = shown[:-1]
+        drawn = table(shown, ids)
+    if shown != names:
+        more = [", ".join(f"{name} {varied[name][k]}" for name in names[len(shown) :]) for k in range(len(rows))]
+        for index in range(len(rows), 0, -1):
+            drawn[index:index + 1] = [drawn[index], *wrap(more[index - 1], WIDTH, initial_indent="    ",
+                                                          subsequent_indent="    ")]  # fmt: skip
+    same = ", ".join(f"{_NAMES.get(name, name)} {value}" for name, value in constant.items())
+    return [*([*wrap(f"every run: {same}", WIDTH)] if same else []), *drawn]
+
+
+def _settings(planned: Sequence[PlannedRun]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Settings that vary, run by run, and those that all runs share and that are worth a word."""
+    every: dict[str, list[Any]] = {}
+    for index, run in enumerate(planned):
+        for section, hidden in _SHOWN.items():
+            values = getattr(run.config, section)
+            for name in type(values).model_fields:
+                if name not in hidden.split():
+                    label = "data seed" if (section, name) == ("data", "seed") else name
+                    every.setdefault(label, [None] * len(planned))[index] = getattr(values, name)
+    words = {name: [_word(value) for value in values] for name, values in every.items()}
+    varied = {name: values for name, values in words.items() if len(set(values)) > 1}
+    varied.pop("holdout_images", None)
+    order = sorted(
+        varied, key=lambda name: (name not in ("batch_size", "seed", "train_images"), list(words).index(name))
+    )
+    shared = {name: words[name][0] for name in ("batch_size", "seed", "recipe") if name not in varied}
+    return {name: varied[name] for name in order}, shared
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_word, value))}]"
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _models(found: Forecast) -> list[str]:
+    """A line for each model: its runs, and what they cost."""
+    batches = len({run.config.train.batch_size for run in found.planned}) > 1
+    sides = len({run.cost.facts.resolution for run in found.planned}) > 1
+    groups: dict[tuple[str, ...], list[PlannedRun]] = {}
+    for run in found.planned:
+        key = (run.config.model.variant, *([str(run.config.train.batch_size)] if batches else []),
+               *([str(run.cost.facts.resolution)] if sides else []))  # fmt: skip
+        groups.setdefault(key, []).append(run)
+    priced = found.dollars(found.planned) is not None
+    rows = [("variant", *(["batch"] if batches else []), *(["pixels"] if sides else []), "runs", "left",
+             "core-h a run", "core-h", "time", *(["dollars"] if priced else []), "memory")]  # fmt: skip
+    for key, runs in groups.items():
+        rows.append((*key, *_row(found, runs, priced)))
+    if len(groups) > 1:
+        rows.append(("all", *[""] * (batches + sides), *_row(found, found.planned, priced)))
+    return list(columns(rows, left=(0,)))
+
+
+def _row(found: Forecast, runs: Sequence[PlannedRun], priced: bool) -> list[str]:
+    from scalelaw.sweep.device_memory import gigabytes
+
+    hours = [run.cost.core_hours for run in runs]
+    span = amount(hours[0]) if min(hours) == max(hours) else f"{amount(min(hours))} to {amount(max(hours))}"
+    seconds = sum(found.expected.seconds[run.run_id] for run in runs)
+    dollars = found.dollars(runs)
+    return [
+        str(len(runs)), str(sum(run.run_id not in found.done for run in runs)), span, amount(sum(hours)),
+        duration(seconds), *([amount(dollars.mid)] if priced and dollars is not None else []),
+        gigabytes(max(found.memory[run.run_id].total for run in runs)),
+    ]  # fmt: skip
+
+
+def _sums(found: Forecast) -> list[str]:
+    """What the tables rest on, and the whole."""
     from scalelaw.sweep import describe
-    from scalelaw.sweep.device_memory import gigabytes, memory_per_device
 
-    lines = [("run", "variant", "epochs", "batch", "peak lr", "seed", "core-hours", "seconds", "")]
-    waiting = {run.run_id for run in todo}
-    for run in planned:
-        train = run.config.train
-        lines.append((run.run_id, run.config.model.variant, f"{run.cost.epochs:.3g}", str(train.batch_size),
-                      f"{train.peak_lr:.4g}", str(train.seed), f"{run.cost.core_hours:.3g}",
-                      f"{expectation.seconds[run.run_id]:.1f}", "" if run.run_id in waiting else "done"))  # fmt: skip
-    print(*columns(lines, left=(0, 1, 8)), sep="\n")
-    hours = sum(run.cost.core_hours for run in planned)
-    left = sum(run.cost.core_hours for run in todo)
-    basis = "measured speed" if expectation.measured else "assumed speed, until a run of each shape has been measured"
-    print(fill(describe(planned[0].config.data), 80))
-    print(f"{len(planned)} runs: {hours:.3g} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation")
-    print(f"{len(todo)} to train: {left:.3g} core-hours")
-    print(f"with {workers} workers here about {in_words(expectation.minutes(todo, workers))}")
-    print(f"({basis})")
-    needs = {_model_words(run): memory_per_device(run.config, run.cost.facts, spec.devices).total for run in planned}
-    words = ", ".join(f"{model} {gigabytes(total)}" for model, total in needs.items())
-    print(fill(f"memory of one device in training, by arithmetic ({_layout(spec)}): {words}", 80))
+    spec, planned, todo = found.spec, found.planned, found.todo
+    hours, left = (sum(run.cost.core_hours for run in runs) for runs in (planned, todo))
+    data = list(dict.fromkeys(describe(run.config.data) for run in planned))
+    said = [*data[:3], *([f"and {len(data) - 3} more sets of images"] if data[3:] else [])]
+    if not found.seen:
+        said.append("the images are not there: their number and classes are the spec's word; ids follow from them")
+    if spec.sweep.note:
+        said.append(spec.sweep.note)
+    said.append(f"{len(planned)} runs: {amount(hours)} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation")
+    if len(todo) < len(planned) or not todo:
+        said.append(f"{len(todo)} to train: {amount(left)} core-hours")
+    if todo:
+        said.append(f"with {found.workers} workers here about {in_words(found.minutes())} ({_basis(found)})")
+    total, dollars = found.device_hours(todo), found.dollars(todo)
+    if found.machines is not None and total is not None:
+        on = found.machines
+        words = f"{total.show(amount)} device-hours on {on.devices} {on.hardware}, one run after the other " \
+                f"{total.times(1 / on.devices).show(lambda hours: duration(3600 * hours))}"  # fmt: skip
+        if dollars is not None:
+            words += f"; {dollars.show(amount)} dollars at {on.price_per_device_hour:g} a device-hour"
+        said += [words, *found.notes()]
+    said.append(f"time: of one worker here; memory: of one device in training, by arithmetic ({_layout(spec)})")
+    return [fill(line, WIDTH) for line in said]
 
 
-def _model_words(run: PlannedRun) -> str:
-    return f"{run.config.model.variant} with batch {run.config.train.batch_size}"
+def _basis(found: Forecast) -> str:
+    """What the minutes rest on."""
+    kinds = [found.expected.basis[run.run_id] for run in found.todo]
+    words = {"this sweep": "speed measured in this sweep", "this machine": "speed measured on this machine",
+             "assumed": "assumed speed"}  # fmt: skip
+    said = [f"{words[kind]}, {kinds.count(kind)} runs" if len(set(kinds)) > 1 else words[kind]
+            for kind in dict.fromkeys(kinds)]  # fmt: skip
+    return "; ".join(said) + (", until a run of each shape has been measured" if "assumed" in kinds else "")
+
+
+def _width(lines: Sequence[str]) -> int:
+    return max(map(len, lines))
 
 
 def _layout(spec: Spec) -> str:
@@ -52,6 +173,19 @@ def _layout(spec: Spec) -> str:
     said += f", {devices.params} to a copy of the parameters" if devices.params > 1 else ""
     said += f", batches in {devices.accumulate} parts" if devices.accumulate > 1 else ""
     return said + (", blocks computed anew" if devices.remat else "")
+
+
+def refuse_flags(flags: dict[str, object]) -> None:
+    """Refuses flags that only a dry run reads.
+
+    Raises:
+        UserError: naming those that were given.
+    """
+    from scalelaw.errors import UserError
+
+    named = [flag for flag, given in flags.items() if given is not None]
+    if named:
+        raise UserError(f"sweep: {' and '.join(named)}: goes with --dry-run; add it, or leave {named[0]} out")
 
 
 def check_fit(spec: Spec, planned: list[PlannedRun]) -> None:
@@ -72,6 +206,21 @@ def check_fit(spec: Spec, planned: list[PlannedRun]) -> None:
         raise UserError(*wrong.values())
 
 
+def amount(value: float) -> str:
+    """A number to three digits: 1.2e-07, 0.319, 319, 109,000."""
+    return f"{float(f'{value:.3g}'):,.0f}" if 1000 <= value < 1e9 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it, short."""
+    for unit, size in (("y", 365.25 * 86400), ("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{amount(seconds / size)} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def in_words(minutes: float) -> str:
     """A length of time."""
+    if minutes >= 120:
+        return duration(60 * minutes)
     return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from scalelaw.cli.dry_runs import check_fit, in_words, print_plan
+from scalelaw.cli.dry_runs import check_fit, in_words, refuse_flags, show
+from scalelaw.cli.tables import Json, print_json
 
 if TYPE_CHECKING:
     from scalelaw.runs import ResultsFolder
@@ -30,6 +31,11 @@ def sweep(
     engine: Literal["local", "ray"] = "local",
     ray_address: RayAddress = None,
     dry_run: bool = False,
+    hardware: str | None = None,
+    devices: int | None = None,
+    price: float | None = None,
+    utilisation: float | None = None,
+    json: Json = False,
 ) -> int:
     """Trains every run of a TOML spec that is not finished yet.
 
@@ -39,11 +45,17 @@ def sweep(
         workers: Worker processes; one for each core unless given, with Ray as many as the cluster has room for.
         engine: Which engine starts the workers: those of this machine, or those of a Ray cluster, which take what the
             spec's [ray] says.
-        dry_run: Only list the runs and their cost.
+        dry_run: Only list the runs and their cost: core-hours, time here, memory; image files that the spec counts need
+            not be there. --json goes with it.
+        hardware: With --dry-run: device-hours on it, a100, h100, h200 or tpu-v2 to tpu-v6e; [devices] hardware else.
+        devices: With --dry-run: so many devices of --hardware share every batch; [devices] count, or 1, else.
+        price: With --dry-run: dollars an hour of one device of --hardware costs.
+        utilisation: With --dry-run: share of the peak of --hardware that training reaches; unless given what was
+            measured in this sweep, the spec's own, or a published range.
     """
     from scalelaw import stopping
     from scalelaw.errors import UserError
-    from scalelaw.launch import engines, local, speed
+    from scalelaw.launch import engines, forecast, local, speed
     from scalelaw.launch.compaction import compacting
     from scalelaw.launch.progress import SweepProgress
     from scalelaw.launch.screen import listened_console
@@ -53,6 +65,9 @@ def sweep(
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
     engines.check_address(engine, ray_address)
+    if not dry_run:
+        refuse_flags({"--hardware": hardware, "--devices": devices, "--price": price, "--utilisation": utilisation,
+                      "--json": json or None})  # fmt: skip
     checked = read_spec(spec, planning=dry_run)
     planned = expand(checked)
     check_fit(checked, planned)
@@ -63,13 +78,18 @@ def sweep(
     rows = RunTable.load(root) if (root / "sweep.json").exists() else None
     done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
             if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
-    todo = sorted((run for run in planned if run.run_id not in done), key=lambda run: -run.priority)
-    expectation = speed.expected(planned, rows)
-    count = min(workers or len(local.cores()), max(len(todo), 1))
-    console = listened_console()
+    expectation = speed.expected(planned, rows, speed.read_notes())
+    count = min(workers or len(local.cores()), max(len(planned) - len(done), 1))
     if dry_run:
-        print_plan(checked, planned, todo, expectation, count)
+        machines = forecast.machines_of(checked, hardware, devices, price, utilisation)
+        found = forecast.forecast(checked, planned, frozenset(done), expectation, count, machines, rows)
+        if json:
+            print_json(found.to_dict())
+        else:
+            print(show(found))
         return 0
+    todo = sorted((run for run in planned if run.run_id not in done), key=lambda run: -run.priority)
+    console = listened_console()
     trainer = engines.opened(engine, checked, len(todo), workers, ray_address)
     record_sweep(results, checked, planned)
     results.drop_checkpoints(done)
@@ -85,9 +105,12 @@ def sweep(
         with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
             minutes = in_words(expectation.minutes(todo, trainer.workers))
             console.print(f"{say}; {len(todo)} to train with {trainer.words}, about {minutes}{about}", highlight=False)
-            trainer.run_all(results, todo, seconds, compacting(results, progress))
+            heard = speed.Heard(compacting(results, progress))
+            trainer.run_all(results, todo, seconds, heard)
     finally:
         results.compact()
+    if engine == "local":
+        speed.note(RunTable.load(root), heard.trained)
     return _closing(console, results, [run.run_id for run in planned])
 
 

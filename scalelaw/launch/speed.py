@@ -1,14 +1,24 @@
-"""How long runs will take on this machine: from measured speed where a shape has run, else from an assumption."""
+"""How long runs will take on this machine: from measured speed where a shape has run, else from an assumption.
+
+What this machine's own workers have trained is noted in a file of the user's cache, by the machine's name, so that one
+sweep's speeds serve the next. A row does not say which machine trained it; a worker's own report does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import platform
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
+from scalelaw.errors import UserError
 from scalelaw.launch.orders import SECONDS_PER_SHAPE
-from scalelaw.runs import RunTable
+from scalelaw.runs import RunTable, files
 from scalelaw.sweep import PlannedRun
 
 ASSUMED_FLOP_PER_SECOND = 55e9
@@ -16,6 +26,9 @@ ASSUMED_FLOP_PER_SECOND = 55e9
 
 ASSUMED_SECONDS_PER_IMAGE = 22e-6
 SECONDS_PER_RUN = 0.2  # initial weights, evaluations, files
+LEAST_SECONDS = 1.0  # of training, for a speed to be worth a note
+
+Basis = Literal["this sweep", "this machine", "assumed"]
 
 
 Shape = tuple[str, int]
@@ -24,13 +37,24 @@ Shape = tuple[str, int]
 
 @dataclass(frozen=True)
 class Expected:
-    """Seconds of training for each run, and whether a measurement stands behind all of them."""
+    """Seconds of training for each run, and what they rest on.
+
+    Attributes:
+        basis: `this sweep` where the run's shape was timed in it, `this machine` where in another sweep here.
+    """
 
     seconds: dict[str, float]
-    measured: bool
+    basis: dict[str, Basis] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> bool:
+        """Whether a measurement stands behind all of them."""
+        return "assumed" not in self.basis.values()
 
     def minutes(self, planned: Sequence[PlannedRun], workers: int) -> float:
         """Wall-clock minutes of the runs on so many workers."""
+        if not planned:
+            return 0.0
         workers = max(1, min(workers, len(planned)))
         compiled = max(len({run.shape for run in planned}), workers)  # each worker at least one
         return wall_seconds([self.seconds[run.run_id] for run in planned], compiled, workers) / 60
@@ -49,14 +73,22 @@ def wall_seconds(seconds: Sequence[float], compiled: int, workers: int) -> float
 
 
 def measured_speeds(rows: RunTable | None) -> dict[Shape, float]:
-    """Images a second of training by shape: the median of the finished runs."""
-    found: dict[Shape, float] = {}
-    if rows is not None and len(rows) and rows.has("train_seconds"):
-        done = rows.finished().frame
-        timed = done[done["train_seconds"] > 0].dropna(subset=["variant", "batch_size", "images_seen"])
-        timed = timed.astype({"batch_size": int})  # a row without one makes the column float
-        for (variant, batch), alike in timed.groupby(["variant", "batch_size"]):
-            found[str(variant), int(str(batch))] = float(np.median(alike["images_seen"] / alike["train_seconds"]))
+    """Images a second of training by shape, of any resolution: the median of the finished runs."""
+    return {(variant, batch): speed for (variant, batch, size), speed in measured_sizes(rows).items() if size is None}
+
+
+def measured_sizes(rows: RunTable | None) -> dict[tuple[str, int, int | None], float]:
+    """The same by variant, batch size and multiply-adds an image, and with None for these of all together."""
+    if rows is None or not len(rows) or not rows.has("train_seconds"):
+        return {}
+    done = rows.finished().frame
+    timed = done[done["train_seconds"] > 0].dropna(subset=["variant", "batch_size", "images_seen"])
+    timed = timed.assign(_speed=timed["images_seen"] / timed["train_seconds"])
+    found: dict[tuple[str, int, int | None], float] = {}
+    for (variant, batch), alike in timed.groupby(["variant", "batch_size"]):
+        found[str(variant), int(float(str(batch))), None] = float(np.median(alike["_speed"]))
+        for size, same in alike.groupby("macs_per_image") if "macs_per_image" in alike else ():
+            found[str(variant), int(float(str(batch))), round(float(str(size)))] = float(np.median(same["_speed"]))
     return found
 
 
@@ -65,16 +97,84 @@ def assumed_seconds(train_flop: float, images: int) -> float:
     return train_flop / ASSUMED_FLOP_PER_SECOND + images * ASSUMED_SECONDS_PER_IMAGE
 
 
-def expected(planned: Sequence[PlannedRun], rows: RunTable | None = None) -> Expected:
-    """Expected seconds of each run, from the speeds in `rows` where the same variant and batch size ran."""
-    speeds = measured_speeds(rows)
-    seconds, measured = {}, True
+def expected(
+    planned: Sequence[PlannedRun], rows: RunTable | None = None, noted: Mapping[str, float] | None = None
+) -> Expected:
+    """Expected seconds of each run.
+
+    Args:
+        rows: runs of this sweep: where the same model ran with the same batch size, their speed is taken.
+        noted: images per second of shapes that ran on this machine, from `read_notes`.
+    """
+    speeds = measured_sizes(rows)
+    seconds: dict[str, float] = {}
+    basis: dict[str, Basis] = {}
     for run in planned:
-        train = run.config.train
-        known = speeds.get((run.config.model.variant, train.batch_size))
+        images, size = run.config.train.images, run.cost.size.macs_per_image
+        key = (run.config.model.variant, run.config.train.batch_size)
+        known = speeds.get((*key, size), speeds.get((*key, None)))
+        note = (noted or {}).get(_name(*key, size))
         if known is not None:
-            seconds[run.run_id] = train.images / known
+            seconds[run.run_id], basis[run.run_id] = images / known, "this sweep"
+        elif note is not None:
+            seconds[run.run_id], basis[run.run_id] = images / note, "this machine"
         else:
-            measured = False
-            seconds[run.run_id] = assumed_seconds(run.cost.train_flop, train.images)
-    return Expected(seconds, measured)
+            seconds[run.run_id] = assumed_seconds(run.cost.train_flop, images)
+            basis[run.run_id] = "assumed"
+    return Expected(seconds, basis)
+
+
+class Heard:
+    """Passes workers' events on and remembers which runs they have trained.
+
+    Attributes:
+        trained: ids of the runs that our own workers finished.
+    """
+
+    def __init__(self, emit: Callable[[dict[str, Any]], None]) -> None:
+        self._emit = emit
+        self.trained: list[str] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "done" and event.get("status") == "finished":
+            self.trained.append(event["run_id"])
+        self._emit(event)
+
+
+def notes_path() -> Path:
+    """This machine's file of speeds."""
+    machine = re.sub(r"[^A-Za-z0-9.-]+", "-", platform.node()) or "machine"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / f"speeds-{machine}.json"
+
+
+def read_notes() -> dict[str, float]:
+    """Images per second of the shapes that this machine has trained; empty where none is known."""
+    try:
+        found = files.read_json(notes_path())
+        return {str(name): float(speed) for name, speed in found.items() if float(speed) > 0}
+    except (OSError, ValueError, TypeError, AttributeError, UserError):
+        return {}  # a cache: without it speeds are assumed
+
+
+def note(rows: RunTable, trained: Iterable[str]) -> None:
+    """Notes the speeds of runs that this machine has trained; a file that cannot be written is none."""
+    if not len(rows) or not rows.has("train_seconds"):
+        return
+    frame = rows.finished().frame
+    frame = frame[frame["run_id"].isin(list(trained))].dropna(subset=["train_seconds", "images_seen"])
+    found = {}
+    for (variant, batch, size), alike in frame.groupby(["variant", "batch_size", "macs_per_image"]):
+        seconds = float(alike["train_seconds"].sum())
+        if seconds >= LEAST_SECONDS:
+            found[_name(str(variant), int(str(batch)), round(float(str(size))))] = (
+                float(alike["images_seen"].sum()) / seconds
+            )
+    if found:
+        try:
+            files.write_json(notes_path(), {**read_notes(), **found})
+        except (OSError, UserError):
+            return
+
+
+def _name(variant: str, batch: int, macs_per_image: int) -> str:
+    return f"{variant}, batch {batch}, {macs_per_image} multiply-adds"
