@@ -30,6 +30,7 @@ def sweep(
     workers: int | None = None,
     engine: Literal["local", "ray"] = "local",
     ray_address: RayAddress = None,
+    lr: Literal["grid", "two-trial"] = "grid",
     dry_run: bool = False,
     hardware: str | None = None,
     devices: int | None = None,
@@ -45,6 +46,8 @@ def sweep(
         workers: Worker processes; one for each core unless given, with Ray as many as the cluster has room for.
         engine: Which engine starts the workers: those of this machine, or those of a Ray cluster, which take what the
             spec's [ray] says.
+        lr: Which learning rates are trained: the whole grid, or at most two rates of it in each cell, chosen by what
+            cheaper cells have shown.
         dry_run: Only list the runs and their cost: core-hours, time here, memory; image files that the spec counts need
             not be there. --json goes with it.
         hardware: With --dry-run: device-hours on it, a100, h100, h200 or tpu-v2 to tpu-v6e; [devices] hardware else.
@@ -75,6 +78,11 @@ def sweep(
     results = ResultsFolder(root, new=True)
     if (root / "sweep.json").exists():
         same_sweep(results, checked.sweep.name)
+    if lr == "two-trial":
+        from scalelaw.cli.two_trials import train_in_two_trials
+
+        ids = train_in_two_trials(checked, planned, results, workers, engine, ray_address, dry_run)
+        return 0 if dry_run else _closing(listened_console(), results, ids)
     rows = RunTable.load(root) if (root / "sweep.json").exists() else None
     done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
             if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
@@ -124,8 +132,12 @@ def same_sweep(results: ResultsFolder, name: str) -> None:
         raise UserError(f"{results.root}: holds the sweep {other!r}, not {name!r}; choose another folder with -o")
 
 
-def record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun]) -> None:
-    """Writes the folder's sweep.json, the texts of the spec and of what it extends in it, and a folder for each run."""
+def record_sweep(
+    results: ResultsFolder, spec: Spec, planned: list[PlannedRun], more: dict[str, Any] | None = None
+) -> None:
+    """Writes the folder's sweep.json, the texts of the spec and of what it extends and `more` in it, and a folder for
+    each run.
+    """
     from scalelaw.runs import files
 
     record = results.root / "sweep.json"
@@ -137,6 +149,7 @@ def record_sweep(results: ResultsFolder, spec: Spec, planned: list[PlannedRun]) 
         "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},
         "spec": spec.layers[-1].text,
         **({"extends": {layer.source: layer.text for layer in spec.layers[-2::-1]}} if spec.layers[1:] else {}),
+        **(more or {}),
     }
     results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
 

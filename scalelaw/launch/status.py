@@ -30,6 +30,7 @@ class SweepStatus:
         statuses: of every run, by its id.
         core_hours_spent: TPU v4: of the rows there are, and of the shares of runs under way.
         core_hours_left: of what is neither finished nor diverged; None where the sweep did not note a run's cost.
+        runs_later: at most, that a sweep in two trials has still to choose; `core_hours_left` has their cost.
         running: the runs under way.
         failures: failed runs, each with the last line of its error.
         seconds_left: wall-clock seconds until all is done, with as many workers as are at work; None when none is, or
@@ -45,6 +46,7 @@ class SweepStatus:
     statuses: Mapping[str, Status]
     core_hours_spent: float
     core_hours_left: float | None
+    runs_later: int
     running: tuple[Unfinished, ...]
     failures: tuple[tuple[str, str], ...]
     seconds_left: float | None
@@ -64,7 +66,7 @@ class SweepStatus:
     def ended(self) -> bool:
         """Whether nothing is under way or still to be tried for the first time."""
         counts = self.counts
-        return not counts["running"] and not counts["pending"]
+        return not counts["running"] and not counts["pending"] and not self.runs_later
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, None for what is unknown."""
@@ -72,6 +74,7 @@ class SweepStatus:
             **{str(word): count for word, count in self.counts.items()},
             "core_hours_spent": self.core_hours_spent,
             "core_hours_left": self.core_hours_left,
+            "runs_later": self.runs_later,
             "seconds_left": self.seconds_left,
             "worker_seconds_left": self.worker_seconds_left,
             "time_left_basis": "measured" if self.measured else "assumed",
@@ -94,6 +97,8 @@ class SweepStatus:
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.statuses)} runs"]
         lines += [f"  {word:<9} {count:>5}" for word, count in self.counts.items()]
+        if self.runs_later:
+            lines.append(f"  and at most {self.runs_later} more, whose rates are chosen as the cheap runs end")
         to_go = "unknown" if self.core_hours_left is None else f"{self.core_hours_left:.3g}"
         lines.append(f"TPU-v4 core-hours: {self.core_hours_spent:.3g} spent, {to_go} left")
         if self.money is not None:
@@ -158,6 +163,7 @@ def sweep_status(folder: ResultsFolder, prices: Prices | None = None, before: Sw
     run_ids = [*named, *folder.run_ids(named)]
     statuses = folder.statuses(run_ids, rows=table)
     costs, utilisation = record.get("core_hours", {}), record.get("utilisation", DEFAULT_UTILISATION)
+    later = record.get("two_trial", {})
     speeds = measured_speeds(rows)
     open_runs = [
         unfinished(
@@ -180,7 +186,8 @@ def sweep_status(folder: ResultsFolder, prices: Prices | None = None, before: Sw
         source=str(folder.root),
         statuses=statuses,
         core_hours_spent=spent,
-        core_hours_left=sum(known, 0.0) if len(known) == len(open_runs) else None,
+        core_hours_left=sum(known, later.get("core_hours_later", 0.0)) if len(known) == len(open_runs) else None,
+        runs_later=later.get("runs_later", 0),
         running=running,
         failures=tuple(
             (run_id, (error or "unknown").splitlines()[-1])

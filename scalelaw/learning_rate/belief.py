@@ -133,8 +133,8 @@ class Pairs:
         return Pairs(columns[0].astype(np.int64), columns[1], columns[2], columns[3], columns[4])
 
     def residuals(self, basin: Basin, x: Array) -> tuple[Array, Array, Array, float]:
-        """Observed less expected, the latter's derivative in x, the variance, each (pairs,), at x (cells,); and the part
-        of minus ln likelihood that does not depend on x.
+        """At x (cells,): observed less expected, the latter's derivative in x, its variance, each (pairs,); and the
+        part of minus ln likelihood that does not depend on x.
         """
         at = x[self.cell]
         expected = basin.above(self.other - at) - basin.above(self.best - at)

@@ -1,0 +1,104 @@
+"""`scalelaw sweep --lr two-trial`: every cell tries two rates of its grid, in rounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scalelaw.launch.engines import Name
+    from scalelaw.launch.two_trials import Choice, PlannedCell
+    from scalelaw.runs import ResultsFolder
+    from scalelaw.sweep import PlannedRun, Spec
+
+
+def train_in_two_trials(
+    checked: Spec,
+    planned: list[PlannedRun],
+    results: ResultsFolder,
+    workers: int | None,
+    engine: Name,
+    ray_address: str | None,
+    dry_run: bool,
+) -> list[str]:
+    """Trains round after round until every cell has had its two trials. Returns the chosen runs' ids."""
+    from scalelaw.cli.sweeps import record_sweep
+    from scalelaw.launch import engines, local, two_trials
+    from scalelaw.launch.screen import listened_console
+
+    cells = two_trials.planned_cells(planned)
+    if dry_run:
+        _print_cells(checked, cells, len(planned), workers or len(local.cores()))
+        return []
+    console = listened_console()
+    least = two_trials.cells_of_a_round(results, cells, workers or len(local.cores()))
+    before: tuple[PlannedRun, ...] | None = None
+    while True:
+        made = two_trials.choice(cells, two_trials.rows_of(results), least)
+        record_sweep(results, checked, list(made.chosen), two_trials.note(made, least))
+        ids = [run.run_id for run in made.chosen]
+        if not made.open or made.open == before:  # what failed again is for the next call
+            _said(console, results, cells, made)
+            return ids
+        before = made.open
+        _train(checked, made, results, engines.opened(engine, checked, len(made.open), workers, ray_address), console)
+
+
+def _train(checked: Spec, made: Choice, results: ResultsFolder, trainer: Any, console: Any) -> None:
+    from scalelaw import stopping
+    from scalelaw.cli.dry_runs import in_words
+    from scalelaw.launch import speed
+    from scalelaw.launch.compaction import compacting
+    from scalelaw.launch.progress import SweepProgress
+    from scalelaw.runs import RunTable
+
+    todo = list(made.open)
+    expectation = speed.expected(todo, RunTable.load(results.root))
+    seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
+    images = {run.run_id: run.config.train.images for run in todo}
+    models = dict.fromkeys(run.config.model.variant for run in todo)
+    try:
+        with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
+            console.print(
+                f"{results.root}: {len(todo)} runs ({', '.join(models)}) with {trainer.words}, about "
+                f"{in_words(expectation.minutes(todo, trainer.workers))}; then at most {made.later_runs} more",
+                highlight=False,
+            )
+            trainer.run_all(results, todo, seconds, compacting(results, progress))
+    finally:
+        results.compact()
+
+
+def _said(console: Any, results: ResultsFolder, cells: tuple[PlannedCell, ...], made: Choice) -> None:
+    from scalelaw.launch.two_trials import rows_of
+
+    rows = rows_of(results)
+    every = sum(len(runs) for one in cells for runs in one.runs.values())
+    console.print(f"{results.root}: {len(made.chosen)} runs chosen of the {every} of the grid", highlight=False)
+    tried = {run.run_id for run in made.chosen}
+    if beside := len(set(rows) - tried):
+        console.print(f"{beside} rows of other runs were not looked at", highlight=False)
+
+
+def _print_cells(checked: Spec, cells: tuple[PlannedCell, ...], grid: int, workers: int) -> None:
+    from textwrap import fill
+
+    from scalelaw.launch.two_trials import MOST, at_most
+    from scalelaw.sweep import describe
+    from scalelaw.text import columns
+
+    lines = [("variant", "epochs", "batch", "peak lr, two of", "seeds", "core-hours at most")]
+    for one in cells:
+        first = next(iter(one.runs.values()))[0]
+        rates = one.cell.rates
+        seeds = max(len(runs) for runs in one.runs.values())
+        count = min(MOST, len(rates))
+        lines.append((first.config.model.variant, f"{first.cost.epochs:.3g}", str(first.config.train.batch_size),
+                      " ".join(f"{rate:.4g}" for rate in rates), str(seeds),
+                      f"{count * seeds * first.cost.core_hours:.3g}"))  # fmt: skip
+    print(*columns(lines, left=(0, 3)), sep="\n")
+    runs, hours = at_most(cells)
+    data = next(iter(cells[0].runs.values()))[0].config.data
+    print(fill(describe(data), 80))
+    print(f"{len(cells)} cells, at most two rates each: at most {runs} of the grid's {grid} runs")
+    print(f"at most {hours:.3g} TPU-v4 core-hours at {checked.sweep.utilisation:.0%} utilisation")
+    print(f"in rounds of {max(2, workers)} cells or more, cheap ones first")
