@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from scalelaw.launch.unfinished import cell_of
-from scalelaw.learning_rate.belief import Cell, Trial
+from scalelaw.learning_rate.trials import Cell, Trial
 from scalelaw.learning_rate.two_trials import MOST, schedule
 from scalelaw.runs import ResultsFolder, Status, files
 from scalelaw.sweep import PlannedRun

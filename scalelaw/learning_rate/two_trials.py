@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.learning_rate.belief import Belief, Cell, Trial, believe
+from scalelaw.learning_rate.belief import Belief, believe
+from scalelaw.learning_rate.trials import Cell, Trial
 
 Array = NDArray[np.float64]
 Outcome = Callable[[int, float], Trial | None]
@@ -105,7 +106,7 @@ def next_rate(belief: Belief, cell: Cell, at: int, own: Sequence[Trial]) -> floa
     x, weight = _posterior(belief, at, own)
 
     def cost(rate: float) -> Array:
-        return np.minimum(belief.basin.above(np.log(rate) - x), _FAR * belief.basin.p)
+        return np.minimum(belief.bowl.above(np.log(rate) - x), _FAR * belief.bowl.p)
 
     so_far = np.full(len(x), np.inf)
     for trial in own:
