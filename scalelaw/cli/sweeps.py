@@ -21,6 +21,14 @@ RayAddress = Annotated[
         help="Ray cluster to join, or auto for the one on this machine; RAY_ADDRESS unless given, else one is started.",
     ),
 ]
+Memory = Annotated[
+    float | None,
+    arg(
+        metavar="GB",
+        help="Main memory (1e9 bytes) that a worker of this machine may hold; one that holds more is killed, and its "
+        "run fails. Any unless given.",
+    ),
+]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")]
 
 
@@ -31,6 +39,8 @@ def sweep(
     engine: Literal["local", "ray"] = "local",
     ray_address: RayAddress = None,
     lr: Literal["grid", "two-trial"] = "grid",
+    memory: Memory = None,
+    attempts: int | None = None,
     dry_run: bool = False,
     hardware: str | None = None,
     devices: int | None = None,
@@ -43,11 +53,14 @@ def sweep(
     Args:
         spec: The sweep's TOML file.
         out: Results folder; results/NAME unless given.
-        workers: Worker processes; one for each core unless given, with Ray as many as the cluster has room for.
+        workers: Worker processes; unless given one for each core, or for each GPU or TPU chip where jax has any (as
+            many of them as [devices] count says), with Ray as many as the cluster has room for.
         engine: Which engine starts the workers: those of this machine, or those of a Ray cluster, which take what the
             spec's [ray] says.
         lr: Which learning rates are trained: the whole grid, or at most two rates of it in each cell, chosen by what
             cheaper cells have shown.
+        attempts: How often a run is tried that takes its worker down with it, unless it gets further each time; 2
+            unless given.
         dry_run: Only list the runs and their cost: core-hours, time here, memory; image files that the spec counts need
             not be there. --json goes with it.
         hardware: With --dry-run: device-hours on it, a100, h100, h200 or tpu-v2 to tpu-v6e; [devices] hardware else.
@@ -58,7 +71,7 @@ def sweep(
     """
     from scalelaw import stopping
     from scalelaw.errors import UserError
-    from scalelaw.launch import engines, forecast, local, speed
+    from scalelaw.launch import engines, forecast, speed
     from scalelaw.launch.compaction import compacting
     from scalelaw.launch.progress import SweepProgress
     from scalelaw.launch.screen import listened_console
@@ -71,6 +84,7 @@ def sweep(
     if not dry_run:
         refuse_flags({"--hardware": hardware, "--devices": devices, "--price": price, "--utilisation": utilisation,
                       "--json": json or None})  # fmt: skip
+    limits = engines.limits_of(engine, memory, attempts)
     checked = read_spec(spec, planning=dry_run)
     planned = expand(checked)
     check_fit(checked, planned)
@@ -81,14 +95,14 @@ def sweep(
     if lr == "two-trial":
         from scalelaw.cli.two_trials import train_in_two_trials
 
-        ids = train_in_two_trials(checked, planned, results, workers, engine, ray_address, dry_run)
+        ids = train_in_two_trials(checked, planned, results, workers, engine, ray_address, limits, dry_run)
         return 0 if dry_run else _closing(listened_console(), results, ids)
     rows = RunTable.load(root) if (root / "sweep.json").exists() else None
     done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
             if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
     expectation = speed.expected(planned, rows, speed.read_notes())
-    count = min(workers or len(local.cores()), max(len(planned) - len(done), 1))
     if dry_run:
+        count = min(workers or engines.workers_or_one(checked), max(len(planned) - len(done), 1))
         machines = forecast.machines_of(checked, hardware, devices, price, utilisation)
         found = forecast.forecast(checked, planned, frozenset(done), expectation, count, machines, rows)
         if json:
@@ -98,7 +112,7 @@ def sweep(
         return 0
     todo = sorted((run for run in planned if run.run_id not in done), key=lambda run: -run.priority)
     console = listened_console()
-    trainer = engines.opened(engine, checked, len(todo), workers, ray_address)
+    trainer = engines.opened(engine, checked, len(todo), workers, ray_address, limits)
     record_sweep(results, checked, planned)
     results.drop_checkpoints(done)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}

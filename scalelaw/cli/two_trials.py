@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scalelaw.launch.engines import Name
     from scalelaw.launch.two_trials import Choice, PlannedCell
+    from scalelaw.launch.workers import Limits
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
 
@@ -18,19 +19,20 @@ def train_in_two_trials(
     workers: int | None,
     engine: Name,
     ray_address: str | None,
+    limits: Limits,
     dry_run: bool,
 ) -> list[str]:
     """Trains round after round until every cell has had its two trials. Returns the chosen runs' ids."""
     from scalelaw.cli.sweeps import record_sweep
-    from scalelaw.launch import engines, local, two_trials
+    from scalelaw.launch import engines, two_trials
     from scalelaw.launch.screen import listened_console
 
     cells = two_trials.planned_cells(planned)
     if dry_run:
-        _print_cells(checked, cells, len(planned), workers or len(local.cores()))
+        _print_cells(checked, cells, len(planned), workers or engines.workers_or_one(checked))
         return []
     console = listened_console()
-    least = two_trials.cells_of_a_round(results, cells, workers or len(local.cores()))
+    least = two_trials.cells_of_a_round(results, cells, workers or engines.local_workers(checked))
     before: tuple[PlannedRun, ...] | None = None
     while True:
         made = two_trials.choice(cells, two_trials.rows_of(results), least)
@@ -40,7 +42,13 @@ def train_in_two_trials(
             _said(console, results, cells, made)
             return ids
         before = made.open
-        _train(checked, made, results, engines.opened(engine, checked, len(made.open), workers, ray_address), console)
+        _train(
+            checked,
+            made,
+            results,
+            engines.opened(engine, checked, len(made.open), workers, ray_address, limits),
+            console,
+        )
 
 
 def _train(checked: Spec, made: Choice, results: ResultsFolder, trainer: Any, console: Any) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scalelaw.errors import UserError
-from scalelaw.launch import local
+from scalelaw.launch import accelerators, local, memory
+from scalelaw.launch.workers import ATTEMPTS, Limits
 from scalelaw.runs import ResultsFolder
 from scalelaw.sweep import PlannedRun, Spec
 
@@ -29,7 +30,9 @@ class Engine:
     run_all: Callable[[ResultsFolder, Sequence[PlannedRun], Mapping[str, float], local.Emit], None]
 
 
-def opened(name: Name, spec: Spec, todo: int, workers: int | None, ray_address: str | None) -> Engine:
+def opened(
+    name: Name, spec: Spec, todo: int, workers: int | None, ray_address: str | None, limits: Limits | None = None
+) -> Engine:
     """The engine of that name.
 
     Args:
@@ -37,20 +40,25 @@ def opened(name: Name, spec: Spec, todo: int, workers: int | None, ray_address: 
         todo: how many runs there are to train.
         workers: how many at once, None for as many as there is room for.
         ray_address: of the cluster, as of `ray.join`.
+        limits: what a run may take of this machine.
 
     Raises:
         UserError: when there is none, or it cannot be reached.
     """
     if name == "local":
         check_address(name, ray_address)
-        count = min(workers or len(local.cores()), max(todo, 1))
+        limits = limits or Limits()
+        devices, each = accelerators.found(), _devices_of_a_run(spec)
+        count = min(workers or local_workers(spec), max(todo, 1))
+        environments = [] if devices is None else accelerators.shares(devices, count, each)
+        words = f"{count} workers" if devices is None else f"{count} workers on {len(devices.names)} {devices.kind}"
 
         def here(
             results: ResultsFolder, runs: Sequence[PlannedRun], seconds: Mapping[str, float], emit: local.Emit
         ) -> None:
-            local.run_all(results, runs, seconds, count, emit)
+            local.run_all(results, runs, seconds, count, emit, limits, environments)
 
-        return Engine(count, f"{count} workers", here)
+        return Engine(count, words, here)
     if todo == 0:
         return Engine(1, "no workers", lambda *_: None)
     from scalelaw.launch import ray
@@ -67,6 +75,45 @@ def opened(name: Name, spec: Spec, todo: int, workers: int | None, ray_address: 
             cluster.leave()
 
     return Engine(count, f"{count} Ray workers ({spec.ray} each)", there)
+
+
+def local_workers(spec: Spec) -> int:
+    """Workers of this machine unless told otherwise: one for each core, or for each run's accelerators.
+
+    Raises:
+        UserError: when there are fewer accelerators than a run is planned for.
+    """
+    there = accelerators.found()
+    return len(local.cores()) if there is None else accelerators.workers_for(there, _devices_of_a_run(spec))
+
+
+def workers_or_one(spec: Spec) -> int:
+    """The same for a plan, which may be for other machines: 1 where a run does not fit into this one."""
+    try:
+        return local_workers(spec)
+    except UserError:
+        return 1
+
+
+def _devices_of_a_run(spec: Spec) -> int | None:
+    """The devices that [devices] plans a run for; None where it does not say."""
+    asked = spec.devices.count or spec.devices.params
+    return asked if spec.devices.count is not None or asked > 1 else None
+
+
+def limits_of(name: Name, memory_gb: float | None, attempts: int | None) -> Limits:
+    """The limits of the local engine.
+
+    Raises:
+        UserError: when they are out of range, or given to an engine that takes them from the spec.
+    """
+    if name != "local" and (memory_gb is not None or attempts is not None):
+        flag, key = ("--memory", "memory_gb") if memory_gb is not None else ("--attempts", "retries")
+        raise UserError(f"{flag}: goes with --engine local; with Ray it is {key} in the spec's [ray]")
+    if attempts is not None and attempts < 1:
+        raise UserError(f"--attempts {attempts}: must be at least 1")
+    memory.check_bound(memory_gb)
+    return Limits(ATTEMPTS if attempts is None else attempts, memory_gb)
 
 
 def check_address(name: Name, ray_address: str | None) -> None:

@@ -1,6 +1,7 @@
 """The engine of one machine: worker processes that keep their compiled programs, each held to a core of its own.
 
-Small models train fastest with one single-threaded worker on each core.
+Small models train fastest with one single-threaded worker on each core. Where jax has GPUs or TPU chips, each worker
+has its own of those instead.
 """
 
 from __future__ import annotations
@@ -15,52 +16,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import Any
 
 from scalelaw import stopping
 from scalelaw.errors import UserError
+from scalelaw.launch import memory
 from scalelaw.launch.orders import orders
+from scalelaw.launch.workers import ATTEMPTS, ERROR_LINES, Limits, Process
 from scalelaw.runs import ResultsFolder, Run, files
 from scalelaw.sweep import PlannedRun, identity
 
 Emit = Callable[[dict[str, Any]], None]
-ATTEMPTS = 2  # of a run that takes its worker down with it
-ERROR_LINES = 12
 GRACE_SECONDS = 60.0  # for a worker to write its checkpoint when asked to end; a second signal kills it at once
 PATIENCE_SECONDS = 1.0  # before it is said that workers are waited for
 POLL_SECONDS = 0.5
 FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # exit codes of a worker
-
-
-class Handle(Protocol):
-    """What a crew asks of a worker's process, here or elsewhere; as `subprocess.Popen`."""
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-    def terminate(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-
-@dataclass(eq=False)
-class Process:
-    """A running worker: where its errors go, and the run in flight."""
-
-    process: Handle
-    core: int | None
-    errors: IO[str]
-    in_flight: str | None = None
-
-    def how(self, code: int) -> str:
-        """How it ended, in words."""
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-    def last_lines(self) -> list[str]:
-        """The last lines of its standard error; to be asked once, when it has ended."""
-        with self.errors:
-            self.errors.seek(0)
-            return [line.rstrip() for line in self.errors if line.strip()][-ERROR_LINES:]
 
 
 def cores() -> list[int]:
@@ -81,6 +51,8 @@ def run_all(
     seconds: Mapping[str, float],
     workers: int,
     emit: Emit,
+    limits: Limits | None = None,
+    environments: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Trains the runs in worker processes until each is done or has failed, here or by another launcher.
 
@@ -88,11 +60,17 @@ def run_all(
         planned: the runs to train; those already done are passed over by the workers.
         seconds: what each is expected to take.
         emit: gets every event of every worker, and `waiting` while another launcher holds the last runs.
+        limits: what a run may take.
+        environments: what each worker's environment gets, as of `accelerators.shares`; none for workers of CPU cores.
 
     Raises:
         UserError: when a worker met bad input (its message is passed on) or none can start; all are stopped first.
     """
-    train(Crew(results, planned, emit), seconds, workers)
+    crew = Crew(results, planned, emit)
+    crew.limits, crew.environments = limits or Limits(), environments
+    crew.attempts = crew.limits.attempts
+    with memory.bounded(crew.limits.memory_gb, crew.pids, crew.kill_for_memory):
+        train(crew, seconds, workers)
 
 
 def train(crew: Crew, seconds: Mapping[str, float], workers: int) -> None:
@@ -124,26 +102,51 @@ class Crew:
     """
 
     attempts = ATTEMPTS
+    limits = Limits()
+    environments: Sequence[Mapping[str, str]] = ()
 
     def __init__(self, results: ResultsFolder, planned: Sequence[PlannedRun], emit: Emit) -> None:
         self.results, self.emit = results, emit
         self.planned = {run.run_id: run for run in planned}
         self.left = dict.fromkeys(self.planned)
         self.running: list[Process] = []
-        self._crashes: dict[str, int] = {}
+        self._crashes: dict[str, int] = {}  # since a run last got further than before
+        self._steps: dict[str, int] = {}  # the furthest from which an attempt has gone on
+        self._kernel_kills = memory.kernel_kills()
         self._events: queue.Queue[tuple[Process, dict[str, Any] | None]] = queue.Queue()
 
     def cores(self, count: int) -> list[int | None]:
         """A core for each of so many workers to be held to, None for any."""
+        if self.environments:
+            return [None] * count  # an accelerator is fed by several
         return [*cores()[:count]] if 1 < count <= len(cores()) else [None] * count
+
+    def pids(self) -> list[int]:
+        """The process numbers of the workers."""
+        return [worker.process.pid for worker in [*self.running] if isinstance(worker.process, subprocess.Popen)]
+
+    def kill_for_memory(self, pid: int, held_bytes: int) -> None:
+        """Ends a worker that holds too much."""
+        for worker in [*self.running]:
+            if isinstance(worker.process, subprocess.Popen) and worker.process.pid == pid:
+                worker.too_much = worker.too_much or memory.sentence(held_bytes, self.limits.memory_gb)
+                worker.process.kill()
 
     def start(self, run_ids: Sequence[str], core: int | None) -> None:
         """Starts a worker that tries the runs in this order."""
         errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed at its end
+        taken = {worker.slot for worker in self.running}
+        slot = next(k for k in range(len(taken) + 1) if k not in taken)
+        environment = {**os.environ, **self.environments[slot % len(self.environments)]} if self.environments else None
         process = subprocess.Popen(
-            command(self.results, run_ids), stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True
+            command(self.results, run_ids),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=environment,
         )
-        worker = Process(process, core, errors)
+        worker = Process(process, core, errors, slot=slot)
         self.running.append(worker)
         if core is not None and hasattr(os, "sched_setaffinity"):
             try:
@@ -179,7 +182,12 @@ class Crew:
         run_id, kind = event["run_id"], event["event"]
         if kind == "started":
             worker.in_flight = run_id
+            worker.started += 1
             self._crashes.pop("", None)  # workers do start
+        elif kind == "resumed":
+            if event["step"] > self._steps.get(run_id, 0):
+                self._steps[run_id] = event["step"]
+                self._crashes.pop(run_id, None)
         elif kind == "lost":
             worker.in_flight = None
         elif kind in ("done", "already done"):
@@ -214,10 +222,15 @@ class Crew:
         if run_id is None and code in (0, FAILED) and not (code == FAILED and said):
             return False
         how = worker.how(code)
+        if code == -signal.SIGKILL and worker.too_much is None and memory.kernel_kills() > self._kernel_kills:
+            self._kernel_kills, how = memory.kernel_kills(), how + memory.KERNEL_KILLED
         blamed = run_id or ""  # nothing in flight: it could not even start
         if code != PREEMPTED:
             self._crashes[blamed] = self._crashes.get(blamed, 0) + 1
         given_up = self._crashes.get(blamed, 0) >= self.attempts
+        given_up = given_up or (
+            worker.too_much is not None and worker.started == 1
+        )  # alone it would take as much again
         if run_id is None:
             if given_up:
                 raise UserError(

@@ -16,6 +16,7 @@ from scalelaw.errors import UserError
 from scalelaw.launch import local
 from scalelaw.launch.ray.cluster import Cluster, join
 from scalelaw.launch.ray.station import Work
+from scalelaw.launch.workers import Process
 from scalelaw.runs import ResultsFolder
 from scalelaw.sweep import PlannedRun
 from scalelaw.sweep.resources import RaySection
@@ -48,7 +49,7 @@ def run_all(
 
 
 @dataclass(eq=False)
-class RayWorker(local.Process):
+class RayWorker(Process):
     """A running worker of the cluster."""
 
     def how(self, code: int) -> str:
