@@ -208,16 +208,21 @@ class Crew:
                 self.emit({"run_id": run_id, "event": "already done"})
         free = [run_id for run_id in self.left if statuses[run_id] != "running"]
         for run_id in free:
+            if not self.results.has(run_id):
+                self.results.add(run_id, self.planned[run_id].config.to_json())
+                self.emit({"run_id": run_id, "event": "lost", "reason": "its folder was removed; it begins again"})
             self.results.clear(run_id)
         return free
 
     def _crashed(self, worker: Process) -> bool:
         """Whether an ended worker left its runs undone; a run that has had its attempts gets a failed row."""
         code, said = worker.process.wait(), worker.last_lines()
-        if code == BAD_INPUT:
+        if code == BAD_INPUT and all(map(self.results.has, self.left)):  # else a folder went; `unheld` makes it anew
             raise UserError(*[line.removeprefix("scalelaw: ") for line in said] or ["a worker met bad input"])
         if code in (INTERRUPTED, -signal.SIGINT):  # a terminal interrupts the whole group, whoever hears it first
             raise KeyboardInterrupt
+        if code == BAD_INPUT:
+            return False
         run_id = worker.in_flight
         if run_id is None and code in (0, FAILED) and not (code == FAILED and said):
             return False
@@ -227,10 +232,8 @@ class Crew:
         blamed = run_id or ""  # nothing in flight: it could not even start
         if code != PREEMPTED:
             self._crashes[blamed] = self._crashes.get(blamed, 0) + 1
-        given_up = self._crashes.get(blamed, 0) >= self.attempts
-        given_up = given_up or (
-            worker.too_much is not None and worker.started == 1
-        )  # alone it would take as much again
+        alone_too_much = worker.too_much is not None and worker.started == 1  # it would take as much again
+        given_up = alone_too_much or self._crashes.get(blamed, 0) >= self.attempts
         if run_id is None:
             if given_up:
                 raise UserError(

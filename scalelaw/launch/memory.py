@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scalelaw.errors import UserError
@@ -20,19 +20,28 @@ GB = 1e9
 
 
 def held_bytes(pid: int) -> int:
-    """Memory that a process and its children hold, files that are only mapped left out; 0 when it is no more."""
+    """Memory that a process and its children hold, files that are only mapped left out; 0 when it is no more.
+
+    What several of them share is counted once, where the kernel says how much that is.
+    """
     total, left = 0, [pid]
     while left:
         one = left.pop()
-        try:
-            lines = Path(f"/proc/{one}/status").read_text().splitlines()
-            for tasks in Path(f"/proc/{one}/task").iterdir():
-                left += map(int, (tasks / "children").read_text().split())
-        except OSError:
-            continue
-        parts = dict(line.split(":", 1) for line in lines if ":" in line)
-        total += sum(1024 * int(parts[name].split()[0]) for name in ("RssAnon", "RssShmem") if name in parts)
+        total += _of_one(one)
+        with suppress(OSError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                left += map(int, (task / "children").read_text().split())
     return total
+
+
+def _of_one(pid: int) -> int:
+    for file, names in (("smaps_rollup", ("Pss_Anon", "Pss_Shmem")), ("status", ("RssAnon", "RssShmem"))):
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+            parts = dict(line.split(":", 1) for line in lines if ":" in line)
+            if names[0] in parts:
+                return sum(1024 * int(parts[name].split()[0]) for name in names if name in parts)
+    return 0
 
 
 def check_bound(bound_gb: float | None) -> None:
@@ -49,17 +58,23 @@ def check_bound(bound_gb: float | None) -> None:
 def bounded(
     bound_gb: float | None, pids: Callable[[], Sequence[int]], over: Callable[[int, int], None]
 ) -> Iterator[None]:
-    """Within, `over(pid, bytes)` is called for every process of `pids()` that holds more than the bound."""
+    """Within, `over(pid, bytes)` is called for every process of `pids()` that holds more than the bound.
+
+    It must do so in two looks: a child that is just being started has its parent's memory for a moment.
+    """
     if bound_gb is None:
         yield
         return
     bound, done = bound_gb * GB, threading.Event()
 
     def look() -> None:
+        before: set[int] = set()
         while not done.wait(LOOK_SECONDS):
-            for pid in pids():
-                if (held := held_bytes(pid)) > bound:
-                    over(pid, held)
+            held = {pid: held_bytes(pid) for pid in pids()}
+            now = {pid for pid, amount in held.items() if amount > bound}
+            for pid in now & before:
+                over(pid, held[pid])
+            before = now
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -68,10 +68,13 @@ class ResultsFolder:
         """The folder of one run."""
         return self.root / run_id
 
+    def has(self, run_id: str) -> bool:
+        """Whether a run has a folder with its configuration."""
+        return os.path.exists(f"{self.root}/{run_id}/config.json")
+
     def run_ids(self, besides: Collection[str] = ()) -> list[str]:
         """The runs that have a folder, sorted; those that the caller knows already are left out, and not looked at."""
-        root, names = str(self.root), self._folders()
-        return [name for name in sorted(names) if name not in besides and os.path.exists(f"{root}/{name}/config.json")]
+        return [name for name in sorted(self._folders()) if name not in besides and self.has(name)]
 
     def _folders(self) -> list[str]:
         """Names of the folders, by their places on disk: of many, looked at in that order, a cold disk reads faster."""
@@ -238,7 +241,8 @@ class ResultsFolder:
             settled = {run_id: was and stamps.settled(was, now) for run_id, was in found.items()}
             pq.write_table(stamps.joined(table, settled), path, compression="zstd")
 
-        files.write_atomically(self.table_path, write)
+        if self.root.is_dir():  # else it was removed meanwhile, and is not to come back with nothing in it
+            files.write_atomically(self.table_path, write)
 
     def row_status(self, run_id: str) -> Status:
         """The status in a run's own row; pending when it has none that can be read."""

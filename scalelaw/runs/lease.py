@@ -54,7 +54,8 @@ class Lease:
         Raises:
             LeaseLost: when it is not.
         """
-        if self._lost.is_set() or (_clock() - self._beaten > self.claim.seconds / 2 and not self._beat()):
+        late = _clock() - self._beaten > 2 * self.claim.seconds / BEATS  # the thread was stopped too
+        if self._lost.is_set() or (late and not self._beat()):
             raise LeaseLost(f"{self.run.name}: its lease was lost; another process has taken the run over, or its "
                             "folder was removed")  # fmt: skip
 

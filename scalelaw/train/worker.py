@@ -80,6 +80,8 @@ class Worker:
             self.emit({"run_id": run_id, "event": "already done"})
             return "already done"
         try:
+            if not processes.led(self.results.has(run_id)):
+                raise LeaseLost(f"{self.results.run_path(run_id)}: was removed; scalelaw sweep makes it again")
             with self._lease(run_id) as (mine, held):
                 if not mine:
                     self.emit({"run_id": run_id, "event": ELSEWHERE})
@@ -100,7 +102,7 @@ class Worker:
         """Whether the run may be trained, and its lease, which with several processes the leader holds for all."""
         if processes.leads():
             with self.results.lease(run_id) as held:
-                yield processes.led(held is not None), held
+                yield processes.led(bool(held)), held
         else:
             yield processes.led(False), None
 
@@ -129,6 +131,11 @@ class Worker:
         try:
             config = RunConfig.model_validate(self.results.config(run_id))
         except ValidationError as error:
+            names = {".".join(map(str, mistake["loc"])) for mistake in error.errors()
+                     if mistake["type"] == "extra_forbidden"}  # fmt: skip
+            if len(names) == error.error_count():
+                raise UserError(f"{place}: has settings that this version of scalelaw does not know "
+                                f"({', '.join(sorted(names))}); update it") from error  # fmt: skip
             raise UserError(f"{place}: is not a run of this version ({error.error_count()} mistakes); "
                             "run scalelaw sweep again") from error  # fmt: skip
         if config.run_id != run_id:
