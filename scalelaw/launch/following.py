@@ -30,7 +30,7 @@ def followed(folder: ResultsFolder, prices: Prices | None = None, *, every_look:
     said_at = 0.0
     while True:
         began = time.monotonic()
-        found = sweep_status(folder, prices, before=found)
+        found = sweep_status(folder, prices, before=found, watch=True)
         moved = said is None or found.statuses != said.statuses
         moved = moved or (began - said_at >= SAY_SECONDS and found.line() != (said.line() if said else ""))
         if every_look or moved or found.ended:

@@ -143,13 +143,16 @@ class SweepStatus:
         return [*columns(rows, left=(0, 1)), *_more(len(self.running))]
 
 
-def sweep_status(folder: ResultsFolder, prices: Prices | None = None, before: SweepStatus | None = None) -> SweepStatus:
+def sweep_status(
+    folder: ResultsFolder, prices: Prices | None = None, before: SweepStatus | None = None, *, watch: bool = False
+) -> SweepStatus:
     """Reads how far a sweep is.
 
     Args:
         folder: the results.
         prices: to say what it costs.
         before: an earlier answer of the same folder: its law is kept while the same runs are done.
+        watch: for whoever asks again and again: leases of other machines are judged by what was seen of them so far.
 
     Raises:
         UserError: when the folder or its sweep.json cannot be read.
@@ -161,17 +164,11 @@ def sweep_status(folder: ResultsFolder, prices: Prices | None = None, before: Sw
     own_ids = table["run_id"].to_pylist()
     named = dict.fromkeys([*record.get("runs", []), *own_ids])
     run_ids = [*named, *folder.run_ids(named)]
-    statuses = folder.statuses(run_ids, rows=table)
+    statuses = folder.statuses(run_ids, watch=watch, rows=table)
     costs, utilisation = record.get("core_hours", {}), record.get("utilisation", DEFAULT_UTILISATION)
     later = record.get("two_trial", {})
-    speeds = measured_speeds(rows)
-    open_runs = [
-        unfinished(
-            folder.root, run_id, running=status == "running", speeds=speeds, core_hours=costs.get(run_id),
-            utilisation=utilisation,
-        )
-        for run_id, status in statuses.items() if status not in DONE
-    ]  # fmt: skip
+    not_done = {run_id: status for run_id, status in statuses.items() if status not in DONE}
+    open_runs = unfinished(folder.root, not_done, speeds=measured_speeds(rows), costs=costs, utilisation=utilisation)
     running = tuple(run for run in open_runs if statuses[run.run_id] == "running")
     spent = sum((hours or 0.0 for hours in table["core_hours"].to_pylist()), 0.0)
     spent += sum((run.core_hours or 0.0) * run.share for run in running)

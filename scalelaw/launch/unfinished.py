@@ -11,7 +11,8 @@ from typing import Any
 
 from scalelaw import compute
 from scalelaw.launch.speed import Shape, assumed_seconds
-from scalelaw.runs import files, progress
+from scalelaw.runs import Status, files, progress
+from scalelaw.runs.looks import looked
 from scalelaw.runs.progress import Progress
 from scalelaw.sweep.config import DataConfig, TrainConfig
 
@@ -77,25 +78,37 @@ class Unfinished:
 
 def unfinished(
     root: Path,
-    run_id: str,
+    statuses: Mapping[str, Status],
     *,
-    running: bool,
+    speeds: Mapping[Shape, float],
+    costs: Mapping[str, float],
+    utilisation: float,
+) -> list[Unfinished]:
+    """Runs by their folders; what cannot be read of one is None.
+
+    Args:
+        root: the results folder.
+        statuses: of these runs, by id.
+        speeds: measured images a second by shape.
+        costs: TPU-v4 core-hours of whole schedules by id, as far as they are known.
+        utilisation: behind them.
+    """
+    configs = looked(_config, [f"{root}/{run_id}/config.json" for run_id in statuses])
+    return [
+        _unfinished(run_id, config, progress.read(root / run_id) if status == "running" else None, speeds,
+                    costs.get(run_id), utilisation)
+        for (run_id, status), config in zip(statuses.items(), configs, strict=True)
+    ]  # fmt: skip
+
+
+def _unfinished(
+    run_id: str,
+    config: Mapping[str, Any],
+    seen: Progress | None,
     speeds: Mapping[Shape, float],
     core_hours: float | None,
     utilisation: float,
 ) -> Unfinished:
-    """One run by its folder; what cannot be read of it is None.
-
-    Args:
-        root: the results folder.
-        run_id: the run.
-        running: whether a process holds it.
-        speeds: measured images a second by shape.
-        core_hours: of the whole schedule; None when unknown.
-        utilisation: behind `core_hours`.
-    """
-    seen = progress.read(root / run_id) if running else None
-    config = _config(f"{root}/{run_id}/config.json")
     train, model = config.get("train", {}), config.get("model", {})
     variant, images = model.get("variant"), train.get("images")
     if variant is None or images is None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
-from scalelaw.runs import arrow, files, stamps
+from scalelaw.runs import arrow, files, looks, stamps
 from scalelaw.runs.claims import Claim, Watch
 from scalelaw.runs.lease import Lease, clear, is_held, lease, must_watch
 from scalelaw.runs.schema import Run, Status, arrow_schema
@@ -217,8 +217,10 @@ class ResultsFolder:
                 problems += error.messages
         unread: list[str] = []
         fresh: dict[str, str | None] = {}
-        for run_id in self._folders():
-            found = stamps.stamp(f"{self.root}/{run_id}/row.parquet")
+        names, root = self._folders(), str(self.root)
+        for run_id, found in zip(
+            names, looks.looked(stamps.stamp, [f"{root}/{name}/row.parquet" for name in names]), strict=True
+        ):
             if found is not None and found != compacted.get(run_id):
                 path = self.run_path(run_id) / "row.parquet"
                 try:
