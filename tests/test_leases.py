@@ -284,3 +284,15 @@ def test_settings_are_checked(results, monkeypatch, name, value, words):
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f"{name}={value}: {words}"), lease(results.root / "a" / "lease"):
         pass
+
+
+def test_a_process_that_may_not_be_looked_at_is_not_taken_for_dead(results, monkeypatch):
+    """As where /proc hides what belongs to others: then its number alone must do."""
+    run = results.root / "a"
+    claims.stake(run)
+    monkeypatch.setattr(claims, "_stat", lambda pid: None)
+    assert not claims.read(run).is_dead
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    monkeypatch.setattr(claims.os, "getpid", lambda: ended.pid)
+    assert claims.Claim("x", claims.here(), 1.0).is_dead

@@ -44,7 +44,7 @@ class Place:
         boot: of the kernel, anew at every start.
         namespace: in which the process number counts; containers have their own.
         pid: process number.
-        started: when it started, in the kernel's ticks; numbers come again.
+        started: when it started, in the kernel's ticks, as numbers come again; None where that cannot be read.
     """
 
     host: str
@@ -74,7 +74,7 @@ class Claim:
         """Whether its process is known to have ended: it ran here, and runs no longer."""
         mine = here()
         same = (self.place.boot, self.place.namespace) == (mine.boot, mine.namespace)
-        return same and _started(self.place.pid) != self.place.started
+        return same and _has_ended(self.place)
 
 
 def expiry() -> float:
@@ -191,24 +191,31 @@ def _machine() -> tuple[str, str, str]:
 
 def here() -> Place:
     """This process."""
-    return Place(*_machine(), os.getpid(), _started(os.getpid()))
+    mine = _stat(os.getpid())
+    return Place(*_machine(), os.getpid(), None if mine is None else mine[1])
 
 
-def _started(pid: int) -> str | None:
-    """When a process of this machine started; None when there is none, or it is dead and only not yet waited for."""
+def _stat(pid: int) -> tuple[str, str] | None:
+    """State and start of a process of this machine; None where that cannot be read."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
-        if os.path.exists("/proc/self/stat"):
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except OSError:
-            pass
-        return "running"
-    return None if state in "ZX" else rest[18]
+        return None
+    return state, rest[18]
+
+
+def _has_ended(place: Place) -> bool:
+    """Whether a process of this machine is no more, or is dead and only not yet waited for."""
+    found = _stat(place.pid)
+    if found is not None:
+        return found[0] in "ZX" or found[1] != place.started
+    try:  # no Linux, or another user's
+        os.kill(place.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _remove(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The results folder: results/<name>/{sweep.json, runs.parquet, <run_id>/{config.json, row.parquet, ...}}.
 
-A run's folder holds `config.json`, `status.json`, `lease`, `trace/part-*.parquet`, while it trains `checkpoint/` and,
-once done, `final/weights.npz` and `row.parquet`.
+A run's folder holds `config.json`, `status.json`, `lease`, `trace/part-*.parquet`, while it trains `checkpoint/` and
+`held/` (whose it is, and what is being written) and, once done, `final/weights.npz` and `row.parquet`.
 `runs.parquet` is a copy of the rows for fast reading, made anew when it is absent; the truth is one folder a run.
 """
 
