@@ -158,9 +158,40 @@ def _product(x: Images, kernel: Kernel) -> Images:
 
 def _columns(x: Images, kernel: Kernel, stride: int) -> Images:
     """The convolution of images [channels, height, width, batch] as one matrix product."""
-    inputs = x[:, ::stride, ::stride] if kernel.shape[:2] == (1, 1) else _copies(x, kernel.shape[:2], stride, 0)
+    if kernel.shape[:2] == (1, 1):
+        return _row_product(x[:, ::stride, ::stride], kernel)
+    odd = kernel.shape[0] % 2 == 1 == kernel.shape[1] % 2
+    return _sliding(x, kernel) if stride == 1 and odd else _row_product(_copies(x, kernel.shape[:2], stride, 0), kernel)
+
+
+def _row_product(inputs: Images, kernel: Kernel) -> Images:
+    """The kernel's rows, as many as `inputs` has channels, times the inputs [channels, height, width, batch]."""
     out = kernel.reshape(-1, kernel.shape[-1]).T @ inputs.reshape(len(inputs), -1)
     return out.reshape(-1, *inputs.shape[1:])
+
+
+@jax.custom_vjp
+def _sliding(x: Images, kernel: Kernel) -> Images:
+    """`_columns` for stride 1 and odd kernels; the images' gradient is such a convolution of the outputs' gradient.
+
+    Left to itself it would be a sum of nine padded copies, a tenth of a whole step of N4.
+    """
+    return _sliding_forward(x, kernel)[0]
+
+
+def _sliding_forward(x: Images, kernel: Kernel) -> tuple[Images, tuple[Images, Kernel]]:
+    copies = _copies(x, kernel.shape[:2], 1, 0)
+    return _row_product(copies, kernel), (copies, kernel)
+
+
+def _sliding_backward(saved: tuple[Images, Kernel], gradient: Images) -> tuple[Images, Kernel]:
+    copies, kernel = saved
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    to_kernel = copies.reshape(len(copies), -1) @ gradient.reshape(len(gradient), -1).T
+    return _row_product(_copies(gradient, kernel.shape[:2], 1, 0), turned), to_kernel.reshape(kernel.shape)
+
+
+_sliding.defvjp(_sliding_forward, _sliding_backward)
 
 
 def _shifted(x: Images, kernel: Kernel, stride: int) -> Images:
