@@ -71,7 +71,7 @@ def test_where_no_terminal_is_it_prints_plain_lines_and_exits_with_1_when_runs_f
     with start("status", folder.root, "--follow") as process:
         assert process.stdout.readline().rstrip().endswith(" 15/16 runs done")
         folder.commit_row(row(planned[15], status="failed", error="out of\nmemory"))
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err == ""
     assert out.splitlines()[0].endswith("15/16 runs done, 1 failed")
@@ -85,7 +85,7 @@ def test_as_json_it_prints_an_object_a_line(tmp_path):
     with start("status", folder.root, "--follow", "--json") as process:
         assert json.loads(process.stdout.readline())["pending"] == 1
         folder.commit_row(row(planned[15]))
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
     assert [json.loads(line)["finished"] for line in out.splitlines()] == [16]
     assert process.returncode == 0
 
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_it_quietly(tmp_path, flags):
     with start("status", folder.root, "--follow", *flags) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (130, "", "")
 
 
@@ -112,7 +112,7 @@ def test_a_terminal_gets_one_block_drawn_anew(tmp_path):
         assert "\x1b" in said
         folder.commit_row(row(planned[15]))
         said = until(here, "pending       0")
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
     os.close(here)
 
 

@@ -111,9 +111,9 @@ def test_the_law_is_kept_while_the_same_runs_are_done(tmp_path):
     folder, planned = made(tmp_path / "r", 12)
     before = sweep_status(folder)
     with folder.lease(planned[12].run_id):
-        assert sweep_status(folder, before=before).law is before.law
+        assert sweep_status(folder, before=before).law.fit is before.law.fit
     folder.commit_row(row(planned[12]))
-    assert sweep_status(folder, before=before).law is not before.law
+    assert sweep_status(folder, before=before).law.fit is not before.law.fit
 
 
 def test_dollars_at_the_price_of_whatever_trained(tmp_path):
@@ -206,3 +206,16 @@ def test_runs_without_a_cost_leave_the_rest_unknown(tmp_path):
     assert found.worker_seconds_left is not None  # its shape was timed
     folder.commit_row(Run(run_id="f" * 16, status="failed", error=None))
     assert sweep_status(folder).failures == (("f" * 16, "unknown"),)
+
+
+def test_a_sweep_that_has_still_to_choose_runs_has_not_ended_and_its_law_is_provisional(tmp_path):
+    folder, _ = made(tmp_path / "r")
+    assert sweep_status(folder).ended
+    path = folder.root / "sweep.json"
+    later = {"two_trial": {"runs_later": 3, "core_hours_later": 0.5}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **later}))
+    found = sweep_status(folder, before=sweep_status(made(tmp_path / "same")[0]))
+    assert not found.ended
+    assert (found.core_hours_left, found.law.cells_done, found.law.cells) == (0.5, 8, 8)
+    assert str(found.law).endswith("8 of 8 cells, provisional")
+    assert "without the runs still to be chosen" in " ".join(str(found).split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scalelaw.errors import UserError
@@ -28,6 +28,7 @@ class LawSoFar:
         cells_done, cells: how many, and of how many; None where some runs do not say what they are.
         fit: None where too little is done; `reason` says what is missing.
         unit: of compute: core_hours or train_flop.
+        runs_later: whether the sweep has still to choose some of its runs, in whatever cells.
         reason: why there is no law, else None.
     """
 
@@ -36,11 +37,12 @@ class LawSoFar:
     fit: Fit | None = None
     unit: str | None = None
     reason: str | None = None
+    runs_later: bool = False
 
     @property
     def provisional(self) -> bool:
-        """Whether cells are still to come."""
-        return self.cells is None or self.cells_done < self.cells
+        """Whether cells, or runs of them, are still to come."""
+        return self.runs_later or self.cells is None or self.cells_done < self.cells
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, None for what is unknown."""
@@ -63,33 +65,34 @@ class LawSoFar:
         return f"law: L = {A:.4g} C^{-alpha:.3g} ({interval}) {self.fit.status},{unit} {cells}"
 
 
-def law_so_far(rows: RunTable, unfinished_cells: Mapping[str, str | None]) -> LawSoFar:
+def law_so_far(rows: RunTable, unfinished_cells: Mapping[str, str | None], *, runs_later: bool = False) -> LawSoFar:
     """Fits the cells that are done.
 
     Args:
         rows: of all runs that have one.
         unfinished_cells: by id the cell of every run that is neither finished nor diverged; None where it is unknown.
+        runs_later: whether the sweep has still to choose some of its runs.
     """
     open_cells = set(unfinished_cells.values())
     own = _cells(rows)
     done = [key for run_id, key in own.items() if run_id not in unfinished_cells]
     complete = set(done) - open_cells
     known = None not in open_cells
-    count, total = len(complete), len({*done, *open_cells}) if known else None
+    found = LawSoFar(len(complete), len({*done, *open_cells}) if known else None, runs_later=runs_later)
     table = rows.where([own[run_id] in complete and run_id not in unfinished_cells for run_id in own]).finished()
     if not len(table):
-        return LawSoFar(count, total, reason="no cell is done yet")
+        return replace(found, reason="no cell is done yet")
     try:
         front = table.best_over("peak_lr").envelope()
         if len(front) < FEWEST:
-            return LawSoFar(count, total, reason=f"too few points on the envelope ({len(front)} of {FEWEST})")
+            return replace(found, reason=f"too few points on the envelope ({len(front)} of {FEWEST})")
         from scalelaw import fitting, laws
 
         cost, unit = front.variable("C")
-        found = fitting.fit(laws.PowerLaw, C=cost, L=front.variable("L")[0], points="envelope")
+        fit = fitting.fit(laws.PowerLaw, C=cost, L=front.variable("L")[0], points="envelope")
     except UserError as error:
-        return LawSoFar(count, total, reason=error.messages[0].rstrip("."))
-    return LawSoFar(count, total, found, unit)
+        return replace(found, reason=error.messages[0].rstrip("."))
+    return replace(found, fit=fit, unit=unit)
 
 
 def _cells(rows: RunTable) -> dict[str, str]:

@@ -117,6 +117,7 @@ class SweepStatus:
         if self.ended:
             return ""
         basis = "measured" if self.measured else "assumed, until a run of each shape is done"
+        basis += "; without the runs still to be chosen" if self.runs_later else ""
         if self.seconds_left is not None:
             workers = len(self.running)
             return f"time left: {clock(self.seconds_left)} with {workers} at work (speeds {basis})"
@@ -175,10 +176,11 @@ def sweep_status(
     known = [run.core_hours * (1 - run.share) for run in open_runs if run.core_hours is not None]
     wall, work = _seconds(open_runs, len(running))
     errors = zip(own_ids, table["status"].to_pylist(), table["error"].to_pylist(), strict=True)
-    if before is not None and _done(before.statuses) == _done(statuses) and len(before.statuses) == len(statuses):
-        law = before.law
+    if before is not None and _done(before.statuses) == _done(statuses) and before.statuses.keys() == statuses.keys():
+        law = replace(before.law, runs_later=later.get("runs_later", 0) > 0)
     else:
-        law = law_so_far(rows, {run.run_id: run.cell for run in open_runs})
+        cells = {run.run_id: run.cell for run in open_runs}
+        law = law_so_far(rows, cells, runs_later=later.get("runs_later", 0) > 0)
     return SweepStatus(
         source=str(folder.root),
         statuses=statuses,
