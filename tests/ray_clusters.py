@@ -27,7 +27,7 @@ def cluster_of(*cpus: int) -> Iterator[Any]:
     os.environ["RAY_TMPDIR"] = folder
     try:
         args = {"num_cpus": cpus[0], "object_store_memory": STORE, "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args=args, shutdown_at_exit=False)
+        cluster = Cluster(initialize_head=True, head_node_args=args)
         try:
             for count in cpus[1:]:
                 cluster.add_node(num_cpus=count, object_store_memory=STORE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+LOST_WORDS = ("gloo", "nccl", "connection", "coordination service", "heartbeat", "unavailable", "socket closed", "peer")
 AGREE_STEPS = 8  # the processes ask one another so often; one message among them each time
 
 
@@ -53,3 +54,10 @@ def led(mine: bool) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.broadcast_one_to_all(np.array(mine)))
+
+
+def lost_another(error: Exception) -> bool:
+    """Whether an error is what jax makes of the death of another of several processes; its wording is all there is."""
+    if alone() or not isinstance(error, jax.errors.JaxRuntimeError):
+        return False
+    return any(word in str(error).lower() for word in LOST_WORDS)

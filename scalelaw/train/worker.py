@@ -173,8 +173,10 @@ class Worker:
                 raise  # whoever watches has gone, or the run cannot go on here: it has not failed
             except UserError as error:
                 row = replace(row, status="failed", error="\n".join(error.messages))
-            except Exception:
+            except Exception as error:
                 stopping.raise_if_asked()  # a library may have turned a signal into an error of its own: no failure
+                if processes.lost_another(error):
+                    raise  # nor is this: the run goes on when all are there again
                 lines = traceback.format_exc().strip().splitlines()
                 row = replace(row, status="failed", error="\n".join(lines[-ERROR_LINES:]))
             if processes.leads():
