@@ -30,7 +30,7 @@ def _runs(found: Forecast) -> list[str]:
     priced = found.dollars(found.planned) is not None
     ranked = len({run.priority for run in found.planned}) > 1
     head = ["variant", "epochs", "peak lr"]
-    costs = ["core-h", "time", *(["dollars"] if priced else []), *(["first"] if ranked else []), ""]
+    costs = ["core-h", "here", *(["dollars"] if priced else []), *(["priority"] if ranked else []), ""]
     rows = []
     for run in found.planned:
         cells = [run.config.model.variant, f"{run.cost.epochs:.3g}", f"{run.config.train.peak_lr:.4g}"]
@@ -99,26 +99,33 @@ def _models(found: Forecast) -> list[str]:
         key = (run.config.model.variant, *([str(run.config.train.batch_size)] if batches else []),
                *([str(run.cost.facts.resolution)] if sides else []))  # fmt: skip
         groups.setdefault(key, []).append(run)
-    priced = found.dollars(found.planned) is not None
-    rows = [("variant", *(["batch"] if batches else []), *(["pixels"] if sides else []), "runs", "left",
-             "core-h a run", "core-h", "time", *(["dollars"] if priced else []), "memory")]  # fmt: skip
-    for key, runs in groups.items():
-        rows.append((*key, *_row(found, runs, priced)))
+    rows = [["variant", *(["batch"] if batches else []), *(["pixels"] if sides else []), *_MODEL]]
+    rows += [[*key, *_row(found, runs)] for key, runs in groups.items()]
     if len(groups) > 1:
-        rows.append(("all", *[""] * (batches + sides), *_row(found, found.planned, priced)))
-    return list(columns(rows, left=(0,)))
+        rows.append(["all", *[""] * (batches + sides), *_row(found, found.planned)])
+    hidden = {name for name, useless in (("left", not found.done), ("dollars", found.dollars(found.planned) is None))
+              if useless}  # fmt: skip
+    for more in ((), ("core-h a run",)):
+        kept = [k for k, name in enumerate(rows[0]) if name not in (*hidden, *more)]
+        drawn = list(columns([[row[k] for k in kept] for row in rows], left=(0,)))
+        if _width(drawn) <= WIDTH:
+            break
+    return drawn
 
 
-def _row(found: Forecast, runs: Sequence[PlannedRun], priced: bool) -> list[str]:
+_MODEL = ("runs", "left", "core-h a run", "core-h", "here", "dollars", "memory")
+
+
+def _row(found: Forecast, runs: Sequence[PlannedRun]) -> list[str]:
     from scalelaw.sweep.device_memory import gigabytes
 
     hours = [run.cost.core_hours for run in runs]
-    span = amount(hours[0]) if min(hours) == max(hours) else f"{amount(min(hours))} to {amount(max(hours))}"
-    seconds = sum(found.expected.seconds[run.run_id] for run in runs)
     dollars = found.dollars(runs)
     return [
-        str(len(runs)), str(sum(run.run_id not in found.done for run in runs)), span, amount(sum(hours)),
-        duration(seconds), *([amount(dollars.mid)] if priced and dollars is not None else []),
+        str(len(runs)), str(sum(run.run_id not in found.done for run in runs)),
+        amount(hours[0]) if min(hours) == max(hours) else f"{amount(min(hours))} to {amount(max(hours))}",
+        amount(sum(hours)), duration(sum(found.expected.seconds[run.run_id] for run in runs)),
+        "" if dollars is None else amount(dollars.mid),
         gigabytes(max(found.memory[run.run_id].total for run in runs)),
     ]  # fmt: skip
 
@@ -139,7 +146,8 @@ def _sums(found: Forecast) -> list[str]:
     if len(todo) < len(planned) or not todo:
         said.append(f"{len(todo)} to train: {amount(left)} core-hours")
     if todo:
-        said.append(f"with {found.workers} workers here about {in_words(found.minutes())} ({_basis(found)})")
+        workers = "1 worker" if found.workers == 1 else f"{found.workers} workers"
+        said.append(f"with {workers} here about {in_words(found.minutes())} ({_basis(found)})")
     total, dollars = found.device_hours(todo), found.dollars(todo)
     if found.machines is not None and total is not None:
         on = found.machines
@@ -148,7 +156,9 @@ def _sums(found: Forecast) -> list[str]:
         if dollars is not None:
             words += f"; {dollars.show(amount)} dollars at {on.price_per_device_hour:g} a device-hour"
         said += [words, *found.notes()]
-    said.append(f"time: of one worker here; memory: of one device in training, by arithmetic ({_layout(spec)})")
+    said.append(
+        f"here: time of one worker on this machine; memory: of one device in training, by arithmetic ({_layout(spec)})"
+    )
     return [fill(line, WIDTH) for line in said]
 
 

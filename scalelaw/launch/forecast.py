@@ -66,8 +66,18 @@ class Forecast:
         return self.expected.minutes(self.todo, self.workers)
 
     def notes(self) -> list[str]:
-        """Sentences on what device-hours and dollars rest on, each once."""
-        return list(dict.fromkeys(note for cost in self.costs.values() for note in cost.notes))
+        """Sentences on what device-hours and dollars rest on, each once, with the models that it holds for."""
+        about: dict[str, dict[str, str]] = {}
+        for run in self.planned:
+            variant = run.config.model.variant
+            for note in self.costs[run.run_id].notes if self.costs else ():
+                about.setdefault(note.replace(f" {variant} ", " VARIANT "), {}).setdefault(variant, note)
+        found = []
+        for said in about.values():
+            first, *others = said.values()
+            also = "" if not others or first in others else f" The same holds for {', '.join(list(said)[1:])}."
+            found.append(first + also)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, None for what is unknown; memory in bytes."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scalelaw.errors import UserError
-from scalelaw.sweep import rules
+from scalelaw.sweep import disk, rules
 from scalelaw.sweep.config import DataConfig, DataSection
 from scalelaw.sweep.facts import with_digest
 from scalelaw.sweep.grids import MOST_GRIDS, SECTIONS, Key, Settings
@@ -143,7 +143,9 @@ class Grids:
             try:
                 self._seen[key] = with_digest(data, planning=self.planning)
             except UserError as error:
-                self._seen[key] = error
+                absent = data.path and data.source in disk.SOURCES and not disk.is_there(data)
+                hint = "; a dry run does without, where train_images and classes are given" if absent else ""
+                self._seen[key] = UserError(*(f"{line}{hint}" for line in error.messages))
         return self._seen[key]
 
 
