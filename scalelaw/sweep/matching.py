@@ -105,8 +105,12 @@ def same(wanted: Any, value: Any) -> bool:
     """Whether a setting has a value; numbers up to the rounding of a product."""
     if isinstance(wanted, list | tuple) and isinstance(value, list | tuple):
         return len(wanted) == len(value) and all(map(same, wanted, value))
-    numbers = [isinstance(one, int | float) and not isinstance(one, bool) for one in (wanted, value)]
-    return math.isclose(wanted, value, rel_tol=_TOLERANCE) if all(numbers) else bool(wanted == value)
+    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in (wanted, value)):
+        return wanted is value if isinstance(wanted, bool) or isinstance(value, bool) else bool(wanted == value)
+    try:
+        return wanted == value or math.isclose(wanted, value, rel_tol=_TOLERANCE)
+    except OverflowError:  # a whole number beyond the floats
+        return False
 
 
 def _listed(key: Key, given: Located) -> tuple[Located, ...]:

@@ -62,7 +62,7 @@ def _sentence(kind: type[BaseModel], value: Any, item: Any, place: str) -> str:
     if given == []:
         return f"{place} {key}: {_KINDS['too_short']}"
     sentence = isinstance(given, str) and bool(rest) and not rest[0].isdigit()
-    inside = key == "peak_lr" and (isinstance(given, dict) or sentence)
+    inside = key == "peak_lr" and key in kind.model_fields and (isinstance(given, dict) or sentence)
     if item["type"] == "extra_forbidden":
         if key in ("around", "factor", "points") and not inside and "peak_lr" in kind.model_fields:
             return f"{place} {key}: unknown key; it belongs inside {AROUND}"
