@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,18 @@ def test_every_run_is_trained_once_by_two_workers(engine):
     before = engine.started()
     assert set(engine.run().values()) == {"finished"}
     assert engine.started() == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_of_a_higher_priority_are_trained_first(engine, workers):
+    engine.planned = [replace(run, priority=run.config.train.seed) for run in engine.planned]
+    engine.mood(engine.ids[5], "crash once")  # whoever takes the worker's place keeps to it
+    assert set(engine.run(workers).values()) == {"finished"}
+    first = {run.run_id for run in engine.planned if run.priority == 1}
+    done = [event["run_id"] for event in engine.events if event["event"] == "done"]
+    assert len(done) == 2 * len(first) == 24
+    late = workers - 1  # runs under way as the last of the first end
+    assert len(first & set(done[: 12 + late])) >= 12 - late
 
 
 def test_a_run_that_crashes_once_is_tried_again_and_others_do_not_notice(engine):

@@ -110,7 +110,7 @@ def sweep(
         else:
             print(show(found))
         return 0
-    todo = sorted((run for run in planned if run.run_id not in done), key=lambda run: -run.priority)
+    todo = [run for run in planned if run.run_id not in done]
     console = listened_console()
     trainer = engines.opened(engine, checked, len(todo), workers, ray_address, limits)
     record_sweep(results, checked, planned)

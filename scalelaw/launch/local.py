@@ -107,7 +107,7 @@ class Crew:
 
     def __init__(self, results: ResultsFolder, planned: Sequence[PlannedRun], emit: Emit) -> None:
         self.results, self.emit = results, emit
-        self.planned = {run.run_id: run for run in planned}
+        self.planned = {run.run_id: run for run in sorted(planned, key=lambda run: -run.priority)}
         self.left = dict.fromkeys(self.planned)
         self.running: list[Process] = []
         self._crashes: dict[str, int] = {}  # since a run last got further than before
