@@ -155,6 +155,8 @@ def test_settings_that_do_not_fit_go_on_a_second_line(capsys):
     runs = expand(read_spec(Path("wide.toml")))
     assert len(runs) == 2**9
     assert sum(line.startswith(runs[0].run_id[:8]) for line in lines) == 1
+    told = parsed(capsys, "sweep", "wide.toml", "--dry-run")["runs"]
+    assert [(run["run_id"], run["config"]) for run in told] == [(run.run_id, run.config.to_json()) for run in runs]
     for word in ("weight_decay 1e-06", "weight_decay 1.234e-05", "warmup_share 0.1", "rules [8, 4]", "noise 0.25"):
         assert word in out.replace("\n    ", " ")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scalelaw.sweep import check_spec, expand
 from scalelaw.sweep.config import DataSection
 from scalelaw.sweep.sections import DevicesSection, TrainSection
 
@@ -97,7 +98,11 @@ def test_keys_of_specs_are_known() -> None:
     assert specs
     sections = {"data": DataSection, "train": TrainSection, "devices": DevicesSection}
     for text in specs:
-        for name, settings in tomllib.loads(text).items():
+        said = tomllib.loads(text)
+        if "sweep" in said:  # a whole spec
+            assert expand(check_spec(said, "README.md"))
+            continue
+        for name, settings in said.items():
             whole = {**settings, "epochs": 1} if name == "train" else settings
             sections[name].model_validate(whole)
 
