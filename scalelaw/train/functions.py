@@ -24,10 +24,11 @@ from scalelaw.train.data import Source
 from scalelaw.train.data.source import Arrays, Inputs
 from scalelaw.train.mesh import AXES, Layout
 from scalelaw.train.model import Model
+from scalelaw.train.packing import packed, unpacked
 
 State = dict[str, Any]
-"""All that a step changes or draws from: `params` and `momentum`, trees of arrays, and where the recipe needs them
-`ema` with `step`, the steps done, and `key`, of all that is dropped at random."""
+"""All that a step changes or draws from: `params`, a tree of arrays, `momentum`, as `packed` arranges it, and where the
+recipe needs them `ema` with `step`, the steps done, and `key`, of all that is dropped at random."""
 
 Tree = Any
 Metrics = dict[str, jax.Array]
@@ -56,7 +57,8 @@ class Functions:
     def start(self, seed: int) -> State:
         """The initial state, on the mesh."""
         params = nfnet.drawn(self.variant, self.source.classes, jax.random.key(seed))
-        resting = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(self._update.init, params))
+        shapes = jax.eval_shape(self._update.init, packed(self._shapes))
+        resting = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         state: State = {"params": params, "momentum": resting}
         if self.rules.ema:
             # A copy of its own: a step reuses the memory of either.
@@ -85,9 +87,11 @@ class Functions:
         params, gradients, loss = state["params"], found["gradients"], found["loss"]
         if self.layout.accumulate > 1:  # else the weight is 1, and dividing by it a pass over all gradients
             loss, gradients = jax.tree.map(lambda x: x / found["weight"], (loss, gradients))
-        metrics = {"loss": loss, **optimizer.measure(self.rules, gradients, params)}
-        direction, momentum = self._update.update(gradients, state["momentum"], params)
-        after = {**state, "params": optimizer.step(params, direction, rate), "momentum": momentum}
+        few, few_gradients = packed(params), packed(gradients)
+        metrics = {"loss": loss, **optimizer.measure(self.rules, few_gradients, few)}
+        direction, momentum = self._update.update(few_gradients, state["momentum"], few)
+        stepped = unpacked(optimizer.step(few, direction, rate), params)
+        after = {**state, "params": stepped, "momentum": momentum}
         if self.rules.ema:
             after["step"] = state["step"] + 1
             after["ema"] = optimizer.average(state["ema"], after["params"], self.rules.ema, after["step"])
