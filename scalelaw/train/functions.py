@@ -57,8 +57,7 @@ class Functions:
     def start(self, seed: int) -> State:
         """The initial state, on the mesh."""
         params = nfnet.drawn(self.variant, self.source.classes, jax.random.key(seed))
-        shapes = jax.eval_shape(self._update.init, packed(self._shapes))
-        resting = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+        resting = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self._momenta)
         state: State = {"params": params, "momentum": resting}
         if self.rules.ema:
             # A copy of its own: a step reuses the memory of either.
@@ -131,6 +130,10 @@ class Functions:
     @functools.cached_property
     def _shapes(self) -> Tree:
         return nfnet.abstract(self.variant, self.source.classes)
+
+    @functools.cached_property
+    def _momenta(self) -> Tree:
+        return jax.eval_shape(self._update.init, packed(self._shapes))
 
     @functools.cached_property
     def _cut(self) -> Tree:
