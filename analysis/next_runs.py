@@ -47,8 +47,9 @@ from designs import (
 
 from scalelaw.plan.design.exchange import choose
 from scalelaw.plan.design.form_error import FormError
-from scalelaw.plan.design.information import Information, Question
+from scalelaw.plan.design.information import Information, Question, Scales
 from scalelaw.plan.design.scales import drawn
+from scalelaw.plan.design.scenarios import Scenarios
 from scalelaw.plan.design.worlds import WANTED, Want, Worlds
 
 SPENDS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
@@ -91,6 +92,12 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
         mine[:, 1:3] -= mine[:, 3:] * centre
         worlds = Worlds(mine, centre)
         scales, _ = drawn(len(mine), worlds.jacobian(PILOT)[0], y[k] - fit[k], sizes_of(PILOT), SETTINGS, of_pilot)
+        cost = np.exp(cells.sum(axis=0) - TARGET)
+        if want == "loss":
+            cost = np.where(cells[0] < PILOT[0].min() - 1e-9, np.inf, cost)  # as purchases.py has it
+            started = about_loss(worlds, scales, y[k], cells)
+            chosen[k] = choose(started, cost, spend, MOST, searches=1, together=1, wide=True).counts
+            continue
         points, factors = worlds.stencil(want, TARGET)
         question = Question(
             gradient=worlds.gradient(want, TARGET),
@@ -101,9 +108,22 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
             scales=scales,
         )
         start = Information.of(question, worlds.jacobian(PILOT), sizes_of(PILOT), of_pilot)
-        cost = np.exp(cells.sum(axis=0) - TARGET)
         chosen[k] = choose(start, cost, spend, MOST, searches=1, together=1).counts
     return chosen
+
+
+def about_loss(worlds: Worlds, scales: Scales, y: Array, cells: Array) -> Scenarios:
+    """What a pilot's ln L (runs,) says of the loss at the target."""
+    question = Question(
+        gradient=worlds.gradient("loss", TARGET),
+        jacobian=worlds.jacobian(cells),
+        sizes=sizes_of(cells),
+        features=np.empty((cells.shape[1], 0)),
+        answer_features=np.empty((len(worlds), 0)),
+        scales=scales,
+    )
+    sums = Information.of(question, worlds.jacobian(PILOT), sizes_of(PILOT), np.empty((PILOT.shape[1], 0)))
+    return Scenarios.of(sums, worlds, PILOT, y, cells, worlds.best(TARGET))
 
 
 def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPENDS) -> dict[str, Any]:
@@ -113,12 +133,9 @@ def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPEND
     theta = fitted(PILOT, y, np.ones_like(y))
     true, found = world.answers(), answers(theta)
     before = {want: rms(found[want] - true[want]) for want in WANTED}
-    errors: dict[str, dict[str, list[float | None]]] = {"planned": {want: [] for want in WANTED}}
-    for k, spend in enumerate(spends):
-        for j, want in enumerate(WANTED):
-            rng = np.random.default_rng([seed, k, j])
-            chosen = planned(theta, y, want, spend, rng)
-            errors["planned"][want].append(rms(outcome(world, y, effects, grid_of(spend), chosen, rng)[:, j]))
+    errors: dict[str, dict[str, list[float | None]]] = {"planned": {}}
+    for want in WANTED:
+        errors["planned"][want] = [*of_planned(world, y, effects, theta, want, seed, spends)]
     for name, design in {**EQUAL, **LARGEST}.items():
         errors[name] = {want: [] for want in WANTED}
         for k, spend in enumerate(LADDER):
@@ -130,6 +147,27 @@ def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPEND
         "world": str(world), "draws": draws, "seed": seed, "spends": list(spends), "ladder": list(LADDER),
         "before": before, "errors": errors, "seconds": round(time.perf_counter() - began, 1),
     }  # fmt: skip
+
+
+def of_planned(
+    world: World, y: Array, effects: Array, theta: Array, want: Want, seed: int, spends: tuple[float, ...]
+) -> list[float]:
+    """Root mean square errors of the planned runs at every spend."""
+    errors = []
+    for k, spend in enumerate(spends):
+        rng = np.random.default_rng([seed, k, WANTED.index(want)])
+        chosen = planned(theta, y, want, spend, rng)
+        errors.append(rms(outcome(world, y, effects, grid_of(spend), chosen, rng)[:, WANTED.index(want)]))
+    return errors
+
+
+def again(record: dict[str, Any], world: World, want: Want) -> dict[str, Any]:
+    """A record with the planned runs of one question simulated anew, from the same pilots."""
+    y, effects = pilots(world, record["draws"], record["seed"])
+    theta = fitted(PILOT, y, np.ones_like(y))
+    errors = of_planned(world, y, effects, theta, want, record["seed"], tuple(record["spends"]))
+    planned_runs = {**record["errors"]["planned"], want: errors}
+    return {**record, "errors": {**record["errors"], "planned": planned_runs}}
 
 
 def ratio(record: dict[str, Any], name: str, want: Want) -> tuple[float, bool]:
@@ -194,10 +232,12 @@ def report(records: list[dict[str, Any]], origin: dict[str, Any]) -> str:
             lines.append("| " + " | ".join(row) + " |")
     summary = "\n".join(lines)
     draws = ", ".join(str(count) for count in sorted({record["draws"] for record in records}))
+    parts = [(want, origin[f"planned {want}"]) for want in WANTED if f"planned {want}" in origin]
+    anew = "".join(f"Planned runs for the {want}: `{o['command']}` at {o['commit']}.\n" for want, o in parts)
     return f"""# Compute that planned runs save
 
 `{origin["command"]}` at {origin["commit"]}; {origin["machine"]}.
-{draws} draws a world, seed {records[0]["seed"]}.
+{anew}{draws} draws a world, seed {records[0]["seed"]}.
 
 Ratio: compute at which a design reaches, and keeps, the error (root mean square, of ln best size, ln lowest loss,
 exponent) of the planned runs, over theirs; geometric mean over five spends. `>`: not reached with 4 times the target's
@@ -220,27 +260,34 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="worlds whose name holds this")
+    parser.add_argument("--again", choices=WANTED, help="simulate only the planned runs of a question anew")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).resolve().parent)
     args = parser.parse_args()
     path, readable = args.out / "next_runs.json", args.out / "next_runs.md"
     added = readable.read_text(encoding="utf-8").partition(ORACLES) if readable.exists() else ("", "", "")
     oracles = f"\n{added[1]}{added[2]}" if added[1] else ""
-    kept: dict[str, dict[str, Any]] = {}
-    if path.exists():
-        for record in json.loads(path.read_text(encoding="utf-8"))["worlds"]:
-            if (record["draws"], record["seed"]) == (args.draws, args.seed):
-                kept[record["world"]] = record
-    todo = [world for world in WORLDS if args.only in str(world) and str(world) not in kept]
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"worlds": []}
+    old = before.pop("worlds")
+    kept = {one["world"]: one for one in old if (one["draws"], one["seed"]) == (args.draws, args.seed)}
+    now = {**provenance(), "command": "python analysis/next_runs.py " + " ".join(sys.argv[1:])}
+    named = [world for world in WORLDS if args.only in str(world)]
     with ProcessPoolExecutor(args.workers) as pool:
-        for record in pool.map(study, todo, [args.draws] * len(todo), [args.seed] * len(todo)):
+        if args.again:
+            todo = [world for world in named if str(world) in kept]
+            found = pool.map(again, [kept[str(world)] for world in todo], todo, [args.again] * len(todo))
+            origin = {**before, f"planned {args.again}": now}
+        else:
+            todo = [world for world in named if str(world) not in kept]
+            found = pool.map(study, todo, [args.draws] * len(todo), [args.seed] * len(todo))
+            origin = now
+        for record in found:
             kept[record["world"]] = record
-            print(table([record]), f"{record['seconds']} s", file=sys.stderr, flush=True)
+            print(table([record]), file=sys.stderr, flush=True)
             ordered = [kept[str(world)] for world in WORLDS if str(world) in kept]
-            origin = {**provenance(), "command": "python analysis/next_runs.py " + " ".join(sys.argv[1:])}
             path.write_text(json.dumps(origin | {"worlds": ordered}) + "\n", encoding="utf-8")
             readable.write_text(report(ordered, origin) + oracles, encoding="utf-8")
-    print(table([kept[str(world)] for world in WORLDS if str(world) in kept and args.only in str(world)]))
+    print(table([kept[str(world)] for world in named if str(world) in kept]))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scalelaw import compute
 from scalelaw.errors import UserError
@@ -19,6 +20,8 @@ from scalelaw.plan.design.seeds import Seeds
 from scalelaw.plan.design.worlds import WANTED, Want
 from scalelaw.plan.models import candidates
 from scalelaw.runs import RunTable
+
+Array = NDArray[np.float64]
 
 MOST_RUNS = 24
 """Runs bought at once; the results of these say better than today's fit what to buy after them."""
@@ -69,9 +72,10 @@ def next_runs(
 
     before = {one: questions.information(one) for one in WANTED}
     first = seeds.first(known, budget, most)
-    begun = before if first is None else {one: before[one].with_runs(*questions.of_run(first)) for one in WANTED}
+    begun = before if first is None else {one: questions.with_seeds(before[one], first) for one in WANTED}
     left = budget if first is None else budget - first.count * first.flop
-    chosen = choose(begun[want], grid.flop, left, most - (0 if first is None else first.count))
+    cost = _cost(known, grid) if want == "loss" else grid.flop
+    chosen = choose(begun[want], cost, left, most - (0 if first is None else first.count), wide=want == "loss")
     after = {one: begun[one].with_counts(chosen.counts) for one in WANTED}
 
     n = known.x.shape[1] - 5
@@ -83,7 +87,7 @@ def next_runs(
         expected = {name: one.unchanged() for name, one in expected.items()}
     else:
         if want == "loss":  # whose best purchase may be one run, as anybody would have it
-            told = about_one_run(begun[want], grid, chosen.counts, left, most, want)
+            told = about_one_run(begun[want], grid, cost, chosen.counts, left, most, want)
             sentence += "" if told is None else f"; {told}"
         purchases, notes = recipes(runs, _purchases(known, grid, chosen.counts, first, per_hour, unique))
         warnings += notes
@@ -122,6 +126,12 @@ def _about_surface(known: Basis) -> list[str]:
         )
     found += [f"loss surface: {warning}" for warning in known.surface.warnings]
     return found
+
+
+def _cost(known: Basis, grid: Cells) -> Array:
+    """(cells,) FLOP of one run, inf of models smaller than any so far: what they say of the loss at a target rests on
+    the form alone, which is least known outside of the runs."""
+    return np.where(grid.x[0] < known.x[0].min() - 1e-6, np.inf, grid.flop)
 
 
 def _unique(runs: RunTable) -> float | None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.plan.design.information import Information
-
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
-Rule = Literal["per cost", "whole"]
-RULES: tuple[Rule, ...] = ("per cost", "whole")
+RULES = (1.0, 0.0)
+"""What helps most over its cost to such a power is bought: per cost, and whole."""
+MORE_RULES = (0.0, 0.5, 1.0)
+LIDS = (1.0, 0.5, 0.25, 0.125)
+"""Shares of the spend that the dearest run may cost, from which a wide search begins."""
 
 HELPS = 1e-3
 """A run that lowers the expected squared error by a smaller share is not bought."""
@@ -39,16 +40,33 @@ class Choice:
     spent: float
 
 
+class Known(Protocol):
+    """What runs say, and what one more of each cell would make of it."""
+
+    @property
+    def sizes(self) -> Counts: ...
+    def errors(self) -> tuple[Array, Array]: ...
+    def after(self) -> Array: ...
+    def changed(self, cell: int, count: int = 1) -> Self: ...
+    def with_counts(self, counts: Counts) -> Self: ...
+
+
 @dataclass(frozen=True)
 class _State:
-    information: Information
+    information: Known
     counts: Counts
     score: float
     left: float
 
 
 def choose(
-    information: Information, cost: Array, spend: float, most: int, searches: int = 3, together: int = 2
+    information: Known,
+    cost: Array,
+    spend: float,
+    most: int,
+    searches: int = 3,
+    together: int = 2,
+    wide: bool = False,
 ) -> Choice:
     """Runs that lower the mean over worlds of ln squared error, within a spend.
 
@@ -59,15 +77,22 @@ def choose(
         most: at most so many runs.
         searches: exchanges begin from so many of the best first choices.
         together: an exchange takes out runs of up to so many cells.
+        wide: first choices without the dearest runs too, and more rules: one large run is hard to leave by exchanges.
     """
+    rules = MORE_RULES if wide else RULES
     empty = _State(information, np.zeros(len(cost), np.int64), score(information), spend)
-    filled = [_filled(state, cost, most, "per cost") for state in (empty, *_beginnings(empty, cost, most))]
-    filled = sorted((*filled, _filled(empty, cost, most, "whole")), key=lambda state: state.score)
-    best = min((_exchanged(state, cost, most, together) for state in filled[:searches]), key=lambda state: state.score)
+    if wide:
+        filled = [_filled(empty, cost, most, power, dearest=lid * spend) for lid in LIDS for power in rules]
+    else:
+        filled = [_filled(state, cost, most, 1.0) for state in (empty, *_beginnings(empty, cost, most))]
+        filled.append(_filled(empty, cost, most, 0.0))
+    filled = sorted(filled, key=lambda state: state.score)
+    found = (_exchanged(state, cost, most, together, rules) for state in filled[:searches])
+    best = min(found, key=lambda state: state.score)
     return Choice(best.counts, best.score, spend - best.left)
 
 
-def _exchanged(best: _State, cost: Array, most: int, together: int) -> _State:
+def _exchanged(best: _State, cost: Array, most: int, together: int, rules: tuple[float, ...]) -> _State:
     """Takes runs of a cell, or of up to `together` cells, out and fills the room anew, as long as that helps."""
     for _ in range(ROUNDS):
         before = best.score
@@ -80,8 +105,8 @@ def _exchanged(best: _State, cost: Array, most: int, together: int) -> _State:
                 fewer = best
                 for cell, count in zip(gone, counts, strict=True):
                     fewer = _taken(fewer, cost, cell, -count)
-                for rule in RULES:
-                    tried = _filled(fewer, cost, most, rule, barred=gone[0])
+                for power in rules:
+                    tried = _filled(fewer, cost, most, power, barred=gone[0])
                     if tried.score < best.score - 1e-4:
                         best = tried
                         break
@@ -96,22 +121,24 @@ def _beginnings(state: _State, cost: Array, most: int) -> list[_State]:
     if not affordable.any() or most < 1:
         return []
     expected = np.where(affordable, np.log(state.information.after()).mean(axis=0), np.inf)
-    sizes = state.information.question.sizes
+    sizes = state.information.sizes
     best = [int(np.argmin(np.where(sizes == size, expected, np.inf))) for size in np.unique(sizes[affordable])]
     best = sorted((cell for cell in best if expected[cell] < state.score), key=lambda cell: float(expected[cell]))
     return [_taken(state, cost, cell, 1, float(expected[cell])) for cell in best[:BEGINNINGS]]
 
 
-def score(information: Information) -> float:
+def score(information: Known) -> float:
     """Mean over worlds of ln squared error."""
     chance, form = information.errors()
     return float(np.log(chance + form).mean())
 
 
-def _filled(state: _State, cost: Array, most: int, rule: Rule, barred: int | None = None) -> _State:
-    """Buys until nothing affordable helps: most help per cost, or most help at once."""
+def _filled(
+    state: _State, cost: Array, most: int, power: float, barred: int | None = None, dearest: float = np.inf
+) -> _State:
+    """Buys until nothing affordable helps: most help over cost to a power, no run dearer than `dearest`."""
     while state.counts.sum() < most:
-        affordable = cost <= state.left * (1 + 1e-9)
+        affordable = cost <= min(state.left, dearest) * (1 + 1e-9)
         if barred is not None:
             affordable[barred] = False
         if not affordable.any():
@@ -121,7 +148,7 @@ def _filled(state: _State, cost: Array, most: int, rule: Rule, barred: int | Non
         gain = np.where(affordable & (gain > HELPS), gain, 0.0)
         if not gain.any():
             return state
-        cell = int(np.argmax(gain / cost if rule == "per cost" else gain))
+        cell = int(np.argmax(gain / cost**power))
         state = _taken(state, cost, cell, 1, float(expected[cell]))
     return state
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +78,13 @@ class Information:
     by_size: Array
     by_feature: Array
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(cells,) number of each cell's size."""
+        return self.question.sizes
+
     @classmethod
-    def of(cls, question: Question, jacobian: Array, sizes: NDArray[np.int64], features: Array) -> Information:
+    def of(cls, question: Question, jacobian: Array, sizes: NDArray[np.int64], features: Array) -> Self:
         """What runs say: jacobian (worlds, runs, 5), sizes (runs,), features (runs, features)."""
         worlds, _, width = jacobian.shape
         count = int(max(sizes.max(initial=0), question.sizes.max(initial=0))) + 1
@@ -89,7 +95,7 @@ class Information:
         gram = np.swapaxes(jacobian, 1, 2) @ jacobian + held[:, :, None] * np.eye(width)
         return cls(question, gram, by_size, features.T @ jacobian)
 
-    def with_runs(self, jacobian: Array, size: int, features: Array, count: int) -> Information:
+    def with_runs(self, jacobian: Array, size: int, features: Array, count: int) -> Self:
         """With `count` more equal runs (fewer where negative): jacobian (worlds, 5), features (features,)."""
         by_size = self.by_size.copy()
         by_size[:, size] += count * jacobian
@@ -97,12 +103,12 @@ class Information:
         by_feature = self.by_feature + count * features[:, None] * jacobian[:, None, :]
         return replace(self, gram=gram, by_size=by_size, by_feature=by_feature)
 
-    def changed(self, cell: int, count: int = 1) -> Information:
+    def changed(self, cell: int, count: int = 1) -> Self:
         """With `count` more runs of a cell."""
         q = self.question
         return self.with_runs(q.jacobian[:, cell], int(q.sizes[cell]), q.features[cell], count)
 
-    def with_counts(self, counts: NDArray[np.int64]) -> Information:
+    def with_counts(self, counts: NDArray[np.int64]) -> Self:
         """With counts (cells,) of further runs."""
         found = self
         for cell in np.flatnonzero(counts):
@@ -120,25 +126,34 @@ class Information:
 
     def after(self, sign: int = 1) -> Array:
         """(worlds, cells) squared error with one more run of each cell (one fewer for sign -1)."""
-        q, s, P = self.question, self.question.scales, self.by_feature
-        inverse = np.linalg.inv(self.gram)
-        now = inverse @ q.gradient[:, :, None]
-        j, squares = q.columns
-        u = inverse @ j
-        # Sherman and Morrison: (M + s j j')^-1 g = v - s u (j v) / (1 + s j M^-1 j), of which j times that is jv
-        jv = (now[:, :, 0][:, None] @ j)[:, 0] / (1 + sign * (u * j).sum(axis=1))
-        v = now - sign * jv[:, None] * u
+        q, P = self.question, self.by_feature
+        jv, v = self.moved(sign)
         square = jv**2
-        gram = _form(self.gram, v) + sign * square
-        own = (self.by_size[:, q.sizes].swapaxes(1, 2) * v).sum(axis=1) if s.size.any() else jv
-        size = _form(np.swapaxes(self.by_size, 1, 2) @ self.by_size, v) + 2 * sign * jv * own + square
         weight = np.swapaxes(q.features @ P, 1, 2)
         answer = q.answer_features[:, None] @ P
         form = _form(np.swapaxes(P, 1, 2) @ P, v) - 2 * (answer @ v)[:, 0]
         form += 2 * sign * jv * ((weight * v).sum(axis=1) - q.answer_features @ q.features.T)
-        form += square * squares + (q.answer_features**2).sum(axis=1)[:, None]
-        parts = ((s.noise, gram), (s.size, size), (s.form, np.maximum(form, 0.0)))
-        return np.asarray(sum(scale[:, None] ** 2 * part for scale, part in parts))
+        form += square * q.columns[1] + (q.answer_features**2).sum(axis=1)[:, None]
+        return np.asarray(self.chance_after(jv, v, sign) + q.scales.form[:, None] ** 2 * np.maximum(form, 0.0))
+
+    def moved(self, sign: int = 1) -> tuple[Array, Array]:
+        """(worlds, cells) j'v and (worlds, 5, cells) v with one more run of each cell (one fewer for sign -1)."""
+        q = self.question
+        inverse = np.linalg.inv(self.gram)
+        now = inverse @ q.gradient[:, :, None]
+        j, _ = q.columns
+        u = inverse @ j
+        # Sherman and Morrison: (M + s j j')^-1 g = v - s u (j v) / (1 + s j M^-1 j), of which j times that is jv
+        jv = (now[:, :, 0][:, None] @ j)[:, 0] / (1 + sign * (u * j).sum(axis=1))
+        return jv, now - sign * jv[:, None] * u
+
+    def chance_after(self, jv: Array, v: Array, sign: int = 1) -> Array:
+        """(worlds, cells) squared error from noise and size effects with `moved` sums."""
+        q, s, square = self.question, self.question.scales, jv**2
+        gram = _form(self.gram, v) + sign * square
+        own = (self.by_size[:, q.sizes].swapaxes(1, 2) * v).sum(axis=1) if s.size.any() else jv
+        size = _form(np.swapaxes(self.by_size, 1, 2) @ self.by_size, v) + 2 * sign * jv * own + square
+        return np.asarray(s.noise[:, None] ** 2 * gram + s.size[:, None] ** 2 * size)
 
 
 def _form(matrix: Array, v: Array) -> Array:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalelaw.plan.design.cells import Cells
-from scalelaw.plan.design.exchange import Counts, choose, score
-from scalelaw.plan.design.information import Information
+from scalelaw.plan.design.exchange import Array, Counts, Known, choose, score
 from scalelaw.plan.design.worlds import Want
 
 MOSTLY = 0.8
@@ -16,13 +15,14 @@ CHEAPER = 0.5
 
 
 def about_one_run(
-    information: Information, grid: Cells, counts: Counts, spend: float, most: int, want: Want
+    information: Known, grid: Cells, price: Array, counts: Counts, spend: float, most: int, want: Want
 ) -> str | None:
     """A sentence on a single run that takes most of the cost, with the expected error of cheaper runs for as much.
 
     Args:
         information: of the runs before these.
         grid: the cells.
+        price: (cells,) of one run, inf where it is not to be bought.
         counts: (cells,) runs chosen.
         spend: FLOP that they may cost.
         most: at most so many runs.
@@ -34,16 +34,16 @@ def about_one_run(
     dearest = int(np.argmax(np.where(counts > 0, grid.flop, 0.0)))
     if counts[dearest] != 1 or grid.flop[dearest] < MOSTLY * cost:
         return None
-    cheap = np.where(grid.flop <= CHEAPER * grid.flop[dearest], grid.flop, np.inf)
+    cheap = np.where(price <= CHEAPER * grid.flop[dearest], price, np.inf)
     alone, all_of_it = score(information.changed(dearest)), score(information.with_counts(counts))
-    others = choose(information, cheap, spend, most).score
+    others = choose(information, cheap, spend, most, wide=True).score
     name, images = grid.models[grid.model[dearest]].variant, int(grid.images[dearest])
     sentence = f"one run of {name} for {images:,} images is {grid.flop[dearest] / cost:.0%} of the cost and alone "
     sentence += f"brings the error of the {want} to {_error(alone):.3g}"
     instead = f"runs of at most half its cost would bring it to {_error(others):.3g} for as large a spend"
     if others >= all_of_it:
         return f"{sentence}; nothing cheaper tells as much: {instead}"
-    return f"{sentence}; {instead} if the form errs smoothly, but to more if it breaks beyond the runs so far"
+    return f"{sentence}; {instead}"
 
 
 def _error(value: float) -> float:

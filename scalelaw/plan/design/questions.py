@@ -12,11 +12,13 @@ from scalelaw.plan.design.cells import Cells
 from scalelaw.plan.design.form_error import FormError
 from scalelaw.plan.design.information import Information, Question, Scales
 from scalelaw.plan.design.scales import drawn
+from scalelaw.plan.design.scenarios import Scenarios
 from scalelaw.plan.design.seeds import Seeds
 from scalelaw.plan.design.worlds import Want
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Told = Information | Scenarios
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,23 +60,36 @@ class Questions:
         )
         return cls(known, grid, log_work, form, scales, sized, run_sizes, cell_sizes)
 
-    def information(self, want: Want) -> Information:
-        """What the runs so far say of an answer."""
+    def information(self, want: Want) -> Told:
+        """What the runs so far say of an answer; of the loss, under each form that the truth may have."""
+        worlds, x = self.known.worlds, self.known.x
+        if want == "loss":
+            sums = Information.of(
+                self._question(want, 0), worlds.jacobian(x), self.run_sizes, np.empty((x.shape[1], 0))
+            )
+            best, log_loss = worlds.best(self.log_work), np.log(self.known.runs.val_loss.astype(float))
+            return Scenarios.of(sums, worlds, x, log_loss, self.grid.x, best)
+        features = self.form.features(x)
+        question = self._question(want, features.shape[1])
+        return Information.of(question, worlds.jacobian(x), self.run_sizes, features)
+
+    def _question(self, want: Want, count: int) -> Question:
+        """With the first `count` features of the form's error."""
         worlds = self.known.worlds
         points, factors = worlds.stencil(want, self.log_work)
-        question = Question(
+        return Question(
             gradient=worlds.gradient(want, self.log_work),
             jacobian=worlds.jacobian(self.grid.x),
             sizes=self.cell_sizes,
-            features=self.form.features(self.grid.x),
-            answer_features=np.einsum("wp,wpf->wf", factors, self.form.features(points)),
+            features=self.form.features(self.grid.x)[:, :count],
+            answer_features=np.einsum("wp,wpf->wf", factors, self.form.features(points))[:, :count],
             scales=self.scales,
         )
-        x = self.known.x
-        return Information.of(question, worlds.jacobian(x), self.run_sizes, self.form.features(x))
 
-    def of_run(self, seeds: Seeds) -> tuple[Array, int, Array, int]:
-        """A run that there is, as `Information.with_runs` takes it."""
+    def with_seeds(self, told: Told, seeds: Seeds) -> Told:
+        """With further seeds of a run that there is."""
         x = self.known.x[:, [seeds.run]]
-        size = int(self.run_sizes[seeds.run])
-        return self.known.worlds.jacobian(x)[:, 0], size, self.form.features(x)[0], seeds.count
+        jacobian, size = self.known.worlds.jacobian(x)[:, 0], int(self.run_sizes[seeds.run])
+        if isinstance(told, Scenarios):
+            return told.with_runs(jacobian, size, told.at_runs[:, :, seeds.run], seeds.count)
+        return told.with_runs(jacobian, size, self.form.features(x)[0], seeds.count)

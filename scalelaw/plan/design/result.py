@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scalelaw.plan.design.information import Information
+from scalelaw.plan.design.exchange import Known
 from scalelaw.plan.design.worlds import Want
 
 NextStatus = Literal["chosen", "seeds_first", "nothing_helps", "nothing_affordable"]
@@ -37,7 +37,7 @@ class Expected:
     smallest_after: float | None
 
     @classmethod
-    def of(cls, estimate: float | None, before: Information, after: Information, dof: tuple[int, int]) -> Expected:
+    def of(cls, estimate: float | None, before: Known, after: Known, dof: tuple[int, int]) -> Expected:
         """From the information before and after, and the residual degrees of freedom of both."""
         (first, first_chance), (last, last_chance) = (_spread(one) for one in (before, after))
         small = [None if n < 1 else _power(n) * se for n, se in zip(dof, (first, last), strict=True)]
@@ -48,7 +48,7 @@ class Expected:
         return replace(self, after=self.before, chance_after=self.chance_before, smallest_after=self.smallest_before)
 
 
-def _spread(information: Information) -> tuple[float, float]:
+def _spread(information: Known) -> tuple[float, float]:
     """Geometric means over the worlds of the standard error and of its part from chance."""
     chance, form = information.errors()
     return float(np.exp(0.5 * np.log(chance + form).mean())), float(np.exp(0.5 * np.log(chance).mean()))
