@@ -28,7 +28,8 @@ def plan(
     Args:
         target: The budget that is asked about.
         spend: What the chosen runs may cost together.
-        want: The best size at the target, the lowest loss there, or the exponent of the best size in compute.
+        want: The best size at the target, the lowest loss there, or the exponent of the best size in compute. For the
+            loss no model smaller than those tried is proposed.
         unit: Of target and spend: TPU-v4 core-hours, FLOP, or multiples of the largest finished run.
         most: At most so many runs.
         far: Allow a target more than 100 times the largest finished run.

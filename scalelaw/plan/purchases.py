@@ -45,7 +45,8 @@ def next_runs(
         runs: all runs of a sweep.
         target: the budget that is asked about.
         spend: what the runs may cost together.
-        want: the best size at the target, the lowest loss there, or the exponent of the best size in compute.
+        want: the best size at the target, the lowest loss there, or the exponent of the best size in compute. For the
+            loss no model smaller than those tried is proposed.
         most: at most so many runs.
         far: allow targets more than 100 times the largest finished run.
         seed: of the surfaces that the design is averaged over.
