@@ -57,6 +57,7 @@ def _run(argv: list[str]) -> int:
         trainings,
         transfers,
     )
+    from scalelaw.cli.places import on_disk
 
     commands: dict[str, Callable[..., Any]] = {
         "sweep": sweeps.sweep,
@@ -81,7 +82,7 @@ def _run(argv: list[str]) -> int:
         "init": catalogue.init,
     }
     answer = tyro.extras.subcommand_cli_from_dict(
-        commands,
+        {name: on_disk(command) for name, command in commands.items()},
         prog="scalelaw",
         description="Train small sweeps, fit loss against compute, say what a bigger budget will buy.",
         args=argv,

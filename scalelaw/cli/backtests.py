@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import UseAppendAction, arg
 
 from scalelaw.cli.data import read, variable
-from scalelaw.cli.tables import Column, Json, PointsFlag, Results, load, print_json
+from scalelaw.cli.tables import Column, Json, PathOrUri, PointsFlag, Results, load, print_json
 from scalelaw.cli.words import Delta, ObjectiveWord, SpaceWord, Tau, law_of, objective_of
 
 Laws = Annotated[
@@ -58,7 +57,7 @@ def choose(
 
 
 def extrapolate(
-    table: Positional[Path],
+    table: PathOrUri,
     x: str,
     y: str,
     to: Places = (),

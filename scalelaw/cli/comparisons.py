@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import UseAppendAction, arg
 
-from scalelaw.cli.tables import Column, Json, column_map, load, print_json
+from scalelaw.cli.tables import Column, Json, PathOrUri, column_map, load, print_json
 
 ColumnOfB = Annotated[
     UseAppendAction[tuple[str, ...]],
@@ -16,8 +15,8 @@ ColumnOfB = Annotated[
 
 
 def compare(
-    a: Positional[Path],
-    b: Positional[Path],
+    a: PathOrUri,
+    b: PathOrUri,
     at: float,
     basis: Literal["core_hours", "train_flop"] | None = None,
     front: Literal["surface", "power", "offset"] | None = None,

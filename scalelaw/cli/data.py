@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelaw.cli.tables import Points, column_map, load, select
@@ -40,7 +39,7 @@ class Data:
             print(f"note: {note}")
 
 
-def read(path: Path, letters: tuple[str, ...], column: tuple[str, ...], points: Points | None) -> Data:
+def read(path: str, letters: tuple[str, ...], column: tuple[str, ...], points: Points | None) -> Data:
     """The runs of a table that a law in `letters` is given; other letters than C, N, D and U are columns of its own."""
     names = column_map(column)
     own = {letter: names.pop(letter, letter) for letter in letters if letter not in "CNDU"}

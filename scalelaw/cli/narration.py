@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelaw.text import clock
@@ -19,17 +18,17 @@ class Narration:
 
     Args:
         run: what trains.
-        root: the results folder.
+        where: the results folder.
         console: where to print.
 
     Attributes:
         held_elsewhere: whether another process trains the run.
     """
 
-    def __init__(self, run: PlannedRun, root: Path, console: Console) -> None:
+    def __init__(self, run: PlannedRun, where: str, console: Console) -> None:
         from scalelaw.launch.screen import Bar
 
-        self.run, self.root = run, root
+        self.run, self.where = run, where
         self.held_elsewhere = False
         self._began_at: tuple[float, int] | None = None  # clock and images when the first step of this process was seen
         self._bar = Bar(console, run.config.train.images)
@@ -37,7 +36,7 @@ class Narration:
 
     def __enter__(self) -> Narration:
         train = self.run.config.train
-        self._say(f"{self.root}: run {self.run.run_id}, {self.run.config.model.variant} of "
+        self._say(f"{self.where}: run {self.run.run_id}, {self.run.config.model.variant} of "
                   f"{self.run.cost.size.params:,} parameters, {train.images:,} images in batches of "
                   f"{train.batch_size:,}, {self.run.cost.core_hours:.3g} TPU-v4 core-hours")  # fmt: skip
         self._bar.__enter__()

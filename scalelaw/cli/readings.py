@@ -42,7 +42,7 @@ def frontier(
 def figures(
     results: Results,
     out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")] = Path("figures"),
-    outcomes: Annotated[Path | None, arg(metavar="PATH")] = None,
+    outcomes: Annotated[str | None, arg(metavar="PATH")] = None,
     column: Column = (),
     json: Json = False,
 ) -> int:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional
-
-from scalelaw.cli.tables import Json, print_json
+from scalelaw.cli.tables import Json, PathOrUri, print_json
 from scalelaw.text import columns
 
 if TYPE_CHECKING:
@@ -19,7 +16,7 @@ FAILED, INTERRUPTED = 1, 130
 
 
 def status(
-    results: Positional[Path],
+    results: PathOrUri,
     runs: bool = False,
     follow: bool = False,
     price: float | None = None,
@@ -30,7 +27,7 @@ def status(
     """Says how far a sweep is: runs by status, those under way, core-hours, time and money, the law so far.
 
     Args:
-        results: Results folder.
+        results: Results folder, a path or a URI.
         runs: List every run with its status.
         follow: Stay until nothing is running or pending: a live display on a terminal; elsewhere, and with --json, a
             line for each change. Exits with 1 when runs have failed, with 130 on Ctrl-C.
@@ -42,7 +39,7 @@ def status(
     from scalelaw.errors import UserError
     from scalelaw.launch.money import Prices
     from scalelaw.launch.status import sweep_status
-    from scalelaw.runs import ResultsFolder
+    from scalelaw.runs import open_results
 
     if price is None and (hardware is not None or utilisation is not None):
         raise UserError("status: --hardware and --utilisation say what device --price is for; add that, or leave them "
@@ -50,7 +47,7 @@ def status(
     if follow and runs:
         raise UserError("status: --runs lists every run once and --follow goes on; leave one of them out")
     prices = None if price is None else Prices(price, hardware, utilisation)
-    folder = ResultsFolder(results)
+    folder = open_results(results)
     if follow:
         return _follow(folder, prices, json)
     found = sweep_status(folder, prices)

@@ -29,7 +29,8 @@ Memory = Annotated[
         "run fails. Any unless given.",
     ),
 ]
-Out = Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")]
+Out = Annotated[str | None, arg(aliases=["-o"], metavar="FOLDER")]
+"""Of results: a path or a URI."""
 
 
 def sweep(
@@ -52,7 +53,7 @@ def sweep(
 
     Args:
         spec: The sweep's TOML file.
-        out: Results folder; results/NAME unless given.
+        out: Results folder, a path or a URI (s3://, gs://, abfss://, hdfs://, file:///); results/NAME unless given.
         workers: Worker processes; unless given one for each core, or for each GPU or TPU chip where jax has any (as
             many of them as [devices] count says), with Ray as many as the cluster has room for.
         engine: Which engine starts the workers: those of this machine, or those of a Ray cluster, which take what the
@@ -75,7 +76,7 @@ def sweep(
     from scalelaw.launch.compaction import compacting
     from scalelaw.launch.progress import SweepProgress
     from scalelaw.launch.screen import listened_console
-    from scalelaw.runs import ResultsFolder, RunTable
+    from scalelaw.runs import RunTable, open_results
     from scalelaw.sweep import expand, read_spec
 
     if workers is not None and workers < 1:
@@ -88,8 +89,8 @@ def sweep(
     checked = read_spec(spec, planning=dry_run)
     planned = expand(checked)
     check_fit(checked, planned)
-    root = out if out is not None else Path("results") / checked.sweep.name
-    results = ResultsFolder(root, new=True)
+    results = open_results(out if out is not None else Path("results") / checked.sweep.name, new=True)
+    root = results.root
     if (root / "sweep.json").exists():
         same_sweep(results, checked.sweep.name)
     if lr == "two-trial":
@@ -116,7 +117,7 @@ def sweep(
     record_sweep(results, checked, planned)
     results.drop_checkpoints(done)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
-    say = f"{root}: {len(planned)} runs, {len(done)} already done"
+    say = f"{results.shown}: {len(planned)} runs, {len(done)} already done"
     if not todo:
         results.compact()
         console.print(f"{say}; nothing to train", highlight=False)
@@ -143,7 +144,7 @@ def same_sweep(results: ResultsFolder, name: str) -> None:
 
     other = files.read_json(results.root / "sweep.json").get("name")
     if other != name:
-        raise UserError(f"{results.root}: holds the sweep {other!r}, not {name!r}; choose another folder with -o")
+        raise UserError(f"{results.shown}: holds the sweep {other!r}, not {name!r}; choose another folder with -o")
 
 
 def record_sweep(
@@ -171,7 +172,7 @@ def record_sweep(
 def _closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
     statuses = list(results.statuses(run_ids).values())
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
-    console.print(f"{results.root}: {counts}", highlight=False)
+    console.print(f"{results.shown}: {counts}", highlight=False)
     for path, share in results.twin_shares().items():
         console.print(f"{share:.2%} of held-out images have an exact twin in training ({path.name})", highlight=False)
     return 1 if "failed" in statuses else 0

@@ -18,7 +18,9 @@ from scalelaw.cli.pairs import pairs
 if TYPE_CHECKING:
     from scalelaw.runs import RunTable
 
-Results = Positional[Annotated[Path, arg(help="Results folder, Parquet or CSV file.")]]
+RESULTS_HELP = "Results folder, Parquet or CSV file: a path, or a URI (s3://, gs://, abfss://, hdfs://, file:///)."
+PathOrUri = Positional[Annotated[str, arg(metavar="PATH")]]
+Results = Positional[Annotated[str, arg(metavar="PATH", help=RESULTS_HELP)]]
 Json = Annotated[bool, arg(help="Print one JSON object and nothing else.")]
 Column = Annotated[
     UseAppendAction[tuple[str, ...]],
@@ -40,7 +42,7 @@ def column_map(column: tuple[str, ...]) -> dict[str, str]:
     return pairs("--column", column, "OURS=THEIRS, as N='Model Size'")
 
 
-def load(path: Path, columns: Mapping[str, str]) -> RunTable:
+def load(path: str | Path, columns: Mapping[str, str]) -> RunTable:
     """The table, with its problems said on standard error."""
     from scalelaw.errors import UserError
     from scalelaw.runs import RunTable

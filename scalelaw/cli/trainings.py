@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from scalelaw.cli.sweeps import Out, record_sweep, same_sweep
+from scalelaw.cli.tables import PathOrUri
 
 if TYPE_CHECKING:
     from scalelaw.runs import ResultsFolder
@@ -40,7 +41,7 @@ def train(
 
     Args:
         spec: The run's TOML file.
-        out: Results folder; results/NAME unless given.
+        out: Results folder, a path or a URI (s3://, gs://, abfss://, hdfs://, file:///); results/NAME unless given.
         threads: CPU threads; one for each core unless given. Results are bit-identical only at one thread count.
         any_devices: Go on from a checkpoint that other devices made: the same examples, equal up to rounding.
     """
@@ -49,7 +50,7 @@ def train(
     from scalelaw.errors import UserError
     from scalelaw.launch import local
     from scalelaw.launch.screen import listened_console
-    from scalelaw.runs import ResultsFolder, files
+    from scalelaw.runs import files, open_results
     from scalelaw.sweep import expand, read_spec
 
     count = len(local.cores()) if threads is None else threads
@@ -61,8 +62,10 @@ def train(
         raise UserError(f"{spec}: is {len(planned)} runs, and scalelaw train trains exactly one: {_spanned(checked)}; "
                         f"keep one of each, or train them all with scalelaw sweep {spec}")  # fmt: skip
     (run,) = planned
-    root = out if out is not None else Path("results") / checked.sweep.name
-    results = ResultsFolder(root, new=True)
+    where = out if out is not None else Path("results") / checked.sweep.name
+    _check_shared(where, coordinator)
+    results = open_results(where, new=True)
+    root = results.root
     if (root / "sweep.json").exists():
         same_sweep(results, checked.sweep.name)
         _same_run(results, run, files.read_json(root / "sweep.json")["runs"])
@@ -72,7 +75,8 @@ def train(
     leads = coordinator is None or _leads()
     if leads:
         record_sweep(results, checked, planned)
-    with stopping.unfinished_if_unheard(), Narration(run, root, listened_console(quiet=not leads)) as narration:
+    console = listened_console(quiet=not leads)
+    with stopping.unfinished_if_unheard(), Narration(run, results.shown, console) as narration:
         _prepare_jax(count)
         from scalelaw.train.processes import meet
         from scalelaw.train.worker import Worker
@@ -84,13 +88,13 @@ def train(
             if leads:
                 results.compact()
     if narration.held_elsewhere:
-        raise UserError(f"{root}: run {run.run_id} is being trained by another process; wait for it, or name another "
-                        "folder with -o")  # fmt: skip
+        raise UserError(f"{results.shown}: run {run.run_id} is being trained by another process; wait for it, or name "
+                        "another folder with -o")  # fmt: skip
     return 1 if failed else 0
 
 
 def run(
-    results: Positional[Path],
+    results: PathOrUri,
     ids: Positional[tuple[str, ...]],
     json: Events = False,
     threads: int = 1,
@@ -102,7 +106,7 @@ def run(
     """Trains the named runs of a results folder: the one command that every engine calls.
 
     Args:
-        results: Results folder that a sweep has made.
+        results: Results folder that a sweep has made, a path or a URI (s3://, gs://, abfss://, hdfs://, file:///).
         ids: Runs to train; scalelaw status RESULTS --runs lists them.
         threads: CPU threads of the training steps. Results are bit-identical only at one thread count.
         any_devices: Go on from checkpoints that other devices made: the same examples, equal up to rounding.
@@ -110,13 +114,15 @@ def run(
     from scalelaw import stopping
     from scalelaw.errors import UserError
     from scalelaw.launch.compaction import compact_if_due
-    from scalelaw.runs import ResultsFolder
+    from scalelaw.runs import open_results
+    from scalelaw.runs.store import is_uri
 
     _check_threads(threads)
     _check_processes(coordinator, processes, process)
     if not ids:
         raise UserError(f"no run named; scalelaw status {results} --runs lists them")
-    folder = ResultsFolder(results)
+    _check_shared(results, coordinator)
+    folder = open_results(results)
     for run_id in ids:
         folder.config(run_id)
     _prepare_jax(threads)
@@ -144,7 +150,7 @@ def run(
 
     with stopping.unfinished_if_unheard():
         failed = Worker(folder, emit, threads=threads, any_devices=any_devices).work(ids)
-    if coordinator is None or _leads():
+    if not is_uri(results) and (coordinator is None or _leads()):  # there it would take a listing after every run
         compact_if_due(folder)
     return 1 if failed else 0
 
@@ -168,6 +174,16 @@ def _check_processes(coordinator: str | None, processes: int | None, process: in
         raise UserError(f"--coordinator {coordinator}: needs --processes N and --process I too, or is auto")
     if not 0 <= process < processes:
         raise UserError(f"--process {process}: must be from 0 to {processes - 1}, one below --processes {processes}")
+
+
+def _check_shared(results: str | Path, coordinator: str | None) -> None:
+    """Raises UserError for a run of several processes in an object store: they write one checkpoint together."""
+    from scalelaw.errors import UserError
+    from scalelaw.runs.store import is_uri
+
+    if coordinator is not None and is_uri(results):
+        raise UserError(f"--coordinator {coordinator}: the processes of one run write its checkpoints together, which "
+                        "takes a folder that all of them share; name one in place of a URI")  # fmt: skip
 
 
 def _join(coordinator: str, processes: int | None, process: int | None) -> None:
@@ -253,8 +269,8 @@ def _same_run(results: ResultsFolder, run: PlannedRun, held: list[str]) -> None:
     names = [name for name in {**there, **asked} if asked.get(name) != there.get(name)]
     said = ", ".join(f"{name} {there.get(name, 'at its default')}, now {asked.get(name, 'at its default')}"
                      for name in names)  # fmt: skip
-    raise UserError(f"{results.root}: holds a run with {said}; a run cannot change under way: bring that back, or name "
-                    "another folder with -o")  # fmt: skip
+    raise UserError(f"{results.shown}: holds a run with {said}; a run cannot change under way: bring that back, or "
+                    "name another folder with -o")  # fmt: skip
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

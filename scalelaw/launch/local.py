@@ -42,7 +42,7 @@ def cores() -> list[int]:
 
 def command(results: ResultsFolder, run_ids: Sequence[str]) -> list[str]:
     """The one command that trains, as a process of its own."""
-    return [sys.executable, "-m", "scalelaw", "run", str(results.root), *run_ids, "--json"]
+    return [sys.executable, "-m", "scalelaw", "run", results.address, *run_ids, "--json"]
 
 
 def run_all(

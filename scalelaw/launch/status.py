@@ -159,7 +159,7 @@ def sweep_status(
         UserError: when the folder or its sweep.json cannot be read.
     """
     table, problems = folder.read_rows()
-    rows = replace(RunTable.from_frame(table.to_pandas()), source=str(folder.root))
+    rows = replace(RunTable.from_frame(table.to_pandas()), source=folder.shown)
     path = folder.root / "sweep.json"
     record: dict[str, Any] = files.read_json(path) if path.exists() else {}
     own_ids = table["run_id"].to_pylist()
@@ -182,7 +182,7 @@ def sweep_status(
         cells = {run.run_id: run.cell for run in open_runs}
         law = law_so_far(rows, cells, runs_later=later.get("runs_later", 0) > 0)
     return SweepStatus(
-        source=str(folder.root),
+        source=folder.shown,
         statuses=statuses,
         core_hours_spent=spent,
         core_hours_left=sum(known, later.get("core_hours_later", 0.0)) if len(known) == len(open_runs) else None,

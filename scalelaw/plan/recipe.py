@@ -17,7 +17,7 @@ from typing import Any
 from scalelaw.compute import DEFAULT_UTILISATION
 from scalelaw.errors import UserError
 from scalelaw.plan.caveats import Caveat
-from scalelaw.runs import ResultsFolder, RunTable, files
+from scalelaw.runs import RunTable, files, open_results
 from scalelaw.runs.folder import PLACES
 
 OWN = {
@@ -104,7 +104,7 @@ def _places(done: RunTable, run_id: str) -> dict[str, str]:
     """Where the results folder says that a run's data lie, as far as it says."""
     root = Path(done.source)
     try:
-        found = ResultsFolder(root).config(run_id).get("data", {})
+        found = open_results(done.source).config(run_id).get("data", {})
     except UserError:  # a folder without its runs keeps the sweep's file, whose paths were taken from where it was run
         record = (root if root.is_dir() else root.parent) / "sweep.json"
         try:

@@ -15,7 +15,7 @@ from scalelaw.runs.schema import COLUMNS, arrow_field, arrow_schema
 Metadata = Mapping[str, Mapping[bytes, bytes]]
 
 
-def aligned(table: pa.Table, path: Path) -> pa.Table:
+def aligned(table: pa.Table, path: Path | str) -> pa.Table:
     """The table with every known column, typed as now, whatever version wrote it; others are kept.
 
     Raises:

@@ -51,13 +51,22 @@ class ResultsFolder:
         # one listing, for another launcher may be writing sweep.json at this moment: aside first, then in its place
         there = any((root / name).exists() for name in ("sweep.json", "runs.parquet"))  # listing many runs takes long
         names = {entry.name for entry in root.iterdir()} if root.exists() and not there else set()
-        known = there or bool({"sweep.json", "runs.parquet"} & names)
         empty = all(name.startswith(".sweep.json.") for name in names)
-        if not known and not (new and empty):
+        if not (there or {"sweep.json", "runs.parquet"} & names or (new and empty)):
             if not root.exists():
                 raise UserError(f"{root}: no such folder; a sweep makes it: scalelaw sweep SPEC.toml")
             raise UserError(f"{root}: is not a results folder (it holds neither sweep.json nor runs.parquet); "
                             "name another folder")  # fmt: skip
+
+    @property
+    def address(self) -> str:
+        """How another process names this folder."""
+        return str(self.root)
+
+    @property
+    def shown(self) -> str:
+        """How people name it."""
+        return str(self.root)
 
     @property
     def table_path(self) -> Path:
@@ -245,6 +254,10 @@ class ResultsFolder:
 
         if self.root.is_dir():  # else it was removed meanwhile, and is not to come back with nothing in it
             files.write_atomically(self.table_path, write)
+
+    def stamp(self, run_id: str) -> object:
+        """Tells one row of a run from a later one; None when it has none. Far cheaper than reading it."""
+        return stamps.stamp(self.run_path(run_id) / "row.parquet")
 
     def row_status(self, run_id: str) -> Status:
         """The status in a run's own row; pending when it has none that can be read."""

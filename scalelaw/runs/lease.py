@@ -74,6 +74,10 @@ class Lease:
                 self.check()
             raise
 
+    def lose(self) -> None:
+        """Says that another process has the run now, for whoever hears of it elsewhere than in its folder."""
+        self._lost.set()
+
     def _beat(self) -> bool:
         began = _clock()
         if not claims.beat(self.run, self.claim.token):

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from scalelaw.errors import UserError, nearest
-from scalelaw.runs import arrow, checks, files, folder, stamps, traces
+from scalelaw.runs import arrow, checks, files, folder, stamps, store, traces
 from scalelaw.runs.schema import COLUMNS, LETTERS, TEXTS
 
 Points = Literal["all", "best", "envelope"]
@@ -65,23 +65,25 @@ class RunTable:
 
     @staticmethod
     def load(path: str | Path, columns: Mapping[str, str] | None = None) -> RunTable:
-        """Reads a results folder, a Parquet file or a CSV file.
+        """Reads a results folder, a Parquet file or a CSV file, on disk or in an object store.
 
         Args:
-            path: the folder or file.
+            path: the folder or file, or its URI (s3://, gs://, abfss://, hdfs://, file:///).
             columns: known name -> the table's own name, as {"N": "Model Size"}. Known names are the columns of a run
                 and C (training FLOP), N (parameters), D (images or tokens seen), U (different ones among them), loss.
 
         Raises:
             UserError: when there is nothing to read there, naming the path and the mend.
         """
+        if store.is_uri(path):
+            return store.table_of(str(path), columns)
         path = Path(path)
         if path.is_dir():
-            return _table(*folder.ResultsFolder(path).read_rows(), str(path), columns)
+            return of_arrow(*folder.ResultsFolder(path).read_rows(), str(path), columns)
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; give a results folder, a .parquet or a .csv file")
         if path.suffix.lower() == ".parquet":
-            return _table(stamps.without(files.read_parquet(path)), [], str(path), columns)
+            return of_arrow(stamps.without(files.read_parquet(path)), [], str(path), columns)
         if path.suffix.lower() == ".csv":
             try:
                 frame = pd.read_csv(path, dtype=TEXTS)
@@ -217,7 +219,9 @@ class RunTable:
         """
         if not Path(self.source).is_dir():
             raise UserError(f"{self.source}: has no traces; they lie in a results folder, load that")
-        return traces.traces(Path(self.source), self.column("run_id"))
+        run_ids = self.column("run_id")
+        root = store.traces_of(self.source, run_ids) if store.is_uri(self.source) else Path(self.source)
+        return traces.traces(root, run_ids)
 
     def write(self, path: str | Path) -> None:
         """Writes the rows as Parquet, units and meanings in the field metadata."""
@@ -235,7 +239,7 @@ def _settings(config: str) -> str:
     return files.canonical(settings)
 
 
-def _table(table: pa.Table, problems: Sequence[str], source: str, columns: Mapping[str, str] | None) -> RunTable:
+def of_arrow(table: pa.Table, problems: Sequence[str], source: str, columns: Mapping[str, str] | None) -> RunTable:
     runs = _of_frame(table.to_pandas(), source, columns)
     return replace(runs, problems=(*problems, *runs.problems), metadata=arrow.metadata(table))
 

@@ -65,7 +65,7 @@ class Worker:
         leased is watched at the end, for as long as only time can tell whether that machine still lives.
         """
         configs = {run_id: self.config(run_id) for run_id in run_ids}
-        self._stamps = {run_id: self._stamp(run_id) for run_id in run_ids}
+        self._stamps = {run_id: self.results.stamp(run_id) for run_id in run_ids}
         self._before = self.results.statuses(run_ids, held=False)
         outcomes = {run_id: self._turn(run_id, config) for run_id, config in configs.items()}
         passed = [run_id for run_id, outcome in outcomes.items() if outcome == ELSEWHERE]
@@ -86,7 +86,7 @@ class Worker:
                 if not mine:
                     self.emit({"run_id": run_id, "event": ELSEWHERE})
                     return ELSEWHERE
-                if processes.led(self._before[run_id] in DONE or self._stamp(run_id) != self._stamps[run_id]):
+                if processes.led(self._before[run_id] in DONE or self.results.stamp(run_id) != self._stamps[run_id]):
                     self._discard(run_id)  # killed right after its row was written
                     self.emit({"run_id": run_id, "event": "already done"})
                     return "already done"
@@ -116,14 +116,6 @@ class Worker:
             time.sleep(WATCH_SECONDS)
             stopping.raise_if_asked()
         return processes.led(watched is not None and not self.results.is_held(run_id))
-
-    def _stamp(self, run_id: str) -> tuple[int, int] | None:
-        """Tells one row of a run from a later one; None when it has none. Far cheaper than reading it."""
-        try:
-            facts = (self.results.run_path(run_id) / "row.parquet").stat()
-        except OSError:
-            return None
-        return facts.st_ino, facts.st_mtime_ns
 
     def config(self, run_id: str) -> RunConfig:
         """The checked configuration of a run."""

@@ -118,7 +118,7 @@ def _check_arrived(results: ResultsFolder, run_ids: Sequence[str]) -> None:
         if not missing:
             return
         if time.monotonic() > until:
-            raise UserError(f"{results.root}: workers of the Ray cluster say that {missing[0]} is done, but its row is "
-                            "not here: their folder of that name is another; put the results on a disk that all nodes "
-                            "share, or in object storage (-o s3://...)")  # fmt: skip
+            raise UserError(f"{results.shown}: workers of the Ray cluster say that {missing[0]} is done, but its row "
+                            "is not here: their folder of that name is another; put the results on a disk that all "
+                            "nodes share, or in object storage (-o s3://...)")  # fmt: skip
         time.sleep(1.0)
