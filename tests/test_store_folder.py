@@ -2,79 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
+import json
+import time
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
+from stored_sweep import CONFIG, IDS, World, commit, quick_world
 
 from scalelaw.errors import UserError
-from scalelaw.runs import ResultsFolder, Run, RunTable, open_results
+from scalelaw.launch.status import sweep_status
+from scalelaw.runs import ResultsFolder, Run, RunTable, claims
+from scalelaw.runs.lease import LeaseLost
 from scalelaw.runs.store import claim, folder
-from scalelaw.runs.store.folder import StoredFolder
 from scalelaw.runs.store.place import Place, StoreError
-
-IDS = [f"{k:08x}" for k in range(6)]
-CONFIG = {"data": {"source": "hierarchy"}, "model": {"variant": "N0"}, "train": {"images": 600, "peak_lr": 1.0}}
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch) -> None:
-    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(folder, "REFRESH_SECONDS", 0.0)
-
-
-class World:
-    """A store, and machines with a cache folder of their own."""
-
-    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.bucket, self.tmp_path, self.monkeypatch = tmp_path / "bucket", tmp_path, monkeypatch
-        self.uri = (self.bucket / "sweeps" / "tiny").as_uri()
-        self.stored = self.bucket / "sweeps" / "tiny"
-
-    def on(self, machine: str, *, new: bool = False) -> StoredFolder:
-        self.monkeypatch.setenv("SCALELAW_CACHE", str(self.tmp_path / machine))
-        found = open_results(self.uri, new=new)
-        assert isinstance(found, StoredFolder)
-        return found
-
-    def begun(self) -> StoredFolder:
-        results = self.on("a", new=True)
-        results.begin({"name": "tiny", "runs": IDS}, dict.fromkeys(IDS, CONFIG))
-        return results
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> World:
-    return World(tmp_path, monkeypatch)
-
-
-def commit(results: ResultsFolder, run_id: str, **more: Any) -> None:
-    facts = {"run_id": run_id, "status": "finished", "val_loss": 0.5, "core_hours": 1.0, **more}
-    with results.lease(run_id) as held:
-        assert held is not None
-        results.commit_row(Run(**facts), held)
-
-
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the store is asked for what."""
-    counts: Counter[str] = Counter()
-
-    def watch(name: str) -> None:
-        act = getattr(Place, name)
-
-        def asked(self: Place, *args: Any, **more: Any) -> Any:
-            counts[name] += 1
-            return act(self, *args, **more)
-
-        monkeypatch.setattr(Place, name, asked)
-
-    for name in ("listing", "buffer", "marks", "writing", "remove"):
-        watch(name)
-    return counts
+    return quick_world(tmp_path, monkeypatch)
 
 
 def test_rows_of_one_machine_are_read_on_another(world):
@@ -110,36 +55,6 @@ def test_what_is_stored_is_a_results_folder_as_on_disk(world):
     assert not [path for path in world.stored.rglob("*") if path.name.startswith(".") or path.name == "lease.json"]
 
 
-def test_reading_takes_one_listing_and_only_rows_that_are_newer(world, monkeypatch):
-    here = world.begun()
-    for run_id in IDS[:4]:
-        commit(here, run_id)
-    here.compact()
-    commit(here, IDS[4])
-    counts = counted(monkeypatch)
-    world.on("b").read_rows()
-    assert counts == {"marks": 1, "listing": 1, "buffer": 1 + 1 + 1}  # sweep.json, runs.parquet, the newer row
-    counts.clear()
-    commit(here, IDS[5])
-    counts.clear()
-    world.on("b").read_rows()
-    assert counts == {"marks": 1, "listing": 1, "buffer": 1}
-    counts.clear()
-    RunTable.load(world.uri)
-    assert counts == {"marks": 1, "listing": 1}
-
-
-def test_a_worker_of_few_runs_lists_nothing(world, monkeypatch):
-    here = world.begun()
-    commit(here, IDS[0])
-    counts = counted(monkeypatch)
-    there = world.on("b")
-    there.config(IDS[0])
-    there.stamp(IDS[0])
-    assert there.statuses(IDS[:2], held=False) == {IDS[0]: "finished", IDS[1]: "pending"}
-    assert counts["listing"] == 0
-
-
 def test_a_leased_run_is_running_everywhere_and_nobody_elses(world):
     here = world.begun()
     there = world.on("b")
@@ -163,61 +78,6 @@ def test_the_first_finished_row_stays_and_one_that_differs_is_said(world, capfd)
     commit(there, IDS[0], val_loss=0.75)
     assert "differs in val_loss; the first row is kept" in capfd.readouterr().err
     assert (world.stored / IDS[0] / "row.parquet").read_bytes() == first
-
-
-def test_damaged_rows_are_named_and_nothing_else_is_lost(world):
-    here = world.begun()
-    for run_id in IDS[:3]:
-        commit(here, run_id)
-    (world.stored / IDS[1] / "row.parquet").write_bytes(b"PAR1 torn")
-    pq.write_table(pq.read_table(world.stored / IDS[0] / "row.parquet"), world.stored / IDS[2] / "row.parquet")
-    for _ in range(2):
-        table, problems = world.on("b").read_rows()
-        assert table["run_id"].to_pylist() == IDS[:1]
-        assert len(problems) == 2
-        assert f"{world.uri}/{IDS[1]}/row.parquet: is not a whole Parquet file" in problems[0]
-        assert f"holds the run {IDS[0]!r}" in problems[1]
-    (world.stored / "runs.parquet").write_bytes(b"no table")
-    table, problems = world.on("c").read_rows()
-    assert table["run_id"].to_pylist() == IDS[:1]
-    assert len(problems) == 3
-
-
-def test_rows_that_go_from_the_store_go_here(world):
-    here = world.begun()
-    commit(here, IDS[0])
-    commit(here, IDS[1])
-    assert set(here.read_rows()[0]["run_id"].to_pylist()) == {IDS[0], IDS[1]}
-    (world.stored / IDS[0] / "row.parquet").unlink()
-    assert here.read_rows()[0]["run_id"].to_pylist() == [IDS[1]]
-    assert here.statuses(IDS[:2]) == {IDS[0]: "pending", IDS[1]: "finished"}
-
-
-def test_a_table_alone_is_read_too(world, tmp_path):
-    here = world.begun()
-    commit(here, IDS[0])
-    here.compact()
-    alone = tmp_path / "bucket" / "alone"
-    alone.mkdir()
-    (alone / "runs.parquet").write_bytes((world.stored / "runs.parquet").read_bytes())
-    for uri in (alone.as_uri(), (alone / "runs.parquet").as_uri()):
-        assert list(RunTable.load(uri).run_id) == [IDS[0]]
-    assert open_results(alone.as_uri()).statuses(IDS[:2], held=False) == {IDS[0]: "finished", IDS[1]: "pending"}
-
-
-def test_several_threads_and_mirrors_read_one_store(world):
-    here = world.begun()
-    for run_id in IDS:
-        commit(here, run_id)
-    found: list[list[str]] = []
-    folders = [world.on("b") for _ in range(4)]  # four processes of one machine
-    threads = [threading.Thread(target=lambda one=one: found.append(one.read_rows()[0]["run_id"].to_pylist()))
-               for one in folders]  # fmt: skip
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [IDS] * 4
 
 
 def test_what_is_no_results_folder_is_refused(world, tmp_path):
@@ -262,3 +122,60 @@ def test_a_row_waits_for_a_store_that_is_away_for_a_moment(world, monkeypatch, c
     commit(here, IDS[0])
     assert here.row_status(IDS[0]) == "finished"
     assert capfd.readouterr().err.count("is tried again") == 2
+
+
+def test_who_has_lost_a_run_puts_nothing_of_it_in_place(world, monkeypatch):
+    monkeypatch.setattr(claims, "expiry", lambda: 0.3)
+    here, there = world.begun(), world.on("b")
+    with here.lease(IDS[0]) as held:
+        assert held is not None
+        other = claim.Holder(there.place, IDS[0])
+        until = time.monotonic() + 20
+        while not here._pushers[IDS[0]].holder.lost:
+            assert time.monotonic() < until
+            other.write()
+            time.sleep(0.01)
+        with pytest.raises(LeaseLost):
+            held.check()
+        with pytest.raises(LeaseLost):
+            here.commit_row(Run(run_id=IDS[0], status="finished"), held)
+    assert not (world.stored / IDS[0] / "row.parquet").exists()
+    standing = claim.read(there.place, IDS[0])
+    assert standing is not None
+    assert standing.token == other.token
+
+
+def test_status_of_a_sweep_in_a_store_says_what_runs_on_another_machine(world):
+    here = world.begun()
+    commit(here, IDS[0])
+    commit(here, IDS[1], status="failed", error="Traceback\nno luck")
+    with here.lease(IDS[2]) as held:
+        here.note(IDS[2], held, attempts=1)
+        note = {"images": 300, "images_per_second": 50.0, "at": time.time()}
+        (here.run_path(IDS[2]) / "progress.json").write_text(json.dumps(note))
+        here._pushers[IDS[2]].push_notes()
+        found = sweep_status(world.on("b"))
+        assert found.source == world.uri
+        assert found.statuses == {**dict.fromkeys(IDS, "pending"), IDS[0]: "finished", IDS[1]: "failed",
+                                  IDS[2]: "running"}  # fmt: skip
+        (running,) = found.running
+        assert running.share == 0.5
+        assert running.seconds_left == 6.0
+        assert found.failures == ((IDS[1], "no luck"),)
+        assert world.on("b").noted(IDS[2]) == {"attempts": 1}
+        here.commit_row(Run(run_id=IDS[2], status="finished", core_hours=1.0), held)
+    assert not (world.stored / IDS[2] / "progress.json").exists()
+    assert sweep_status(world.on("b")).counts["running"] == 0
+
+
+def test_a_mirrors_older_copy_takes_the_place_of_nothing_that_is_written_here(world):
+    """What a process of this machine says of its run is newer than what the store has of it."""
+    here = world.begun()
+    with here.lease(IDS[0]) as held:
+        here.note(IDS[0], held, attempts=1)
+        here._pushers[IDS[0]].push_notes()
+        here.note(IDS[0], held, attempts=2)
+        beside = world.on("a")  # as `scalelaw status` on the same machine
+        assert beside.statuses(IDS[:1]) == {IDS[0]: "running"}
+        assert beside.noted(IDS[0]) == {"attempts": 2}
+        assert here.noted(IDS[0]) == {"attempts": 2}

@@ -217,7 +217,7 @@ class RunTable:
         Raises:
             UserError: when the rows come from no results folder, or have no run_id.
         """
-        if not Path(self.source).is_dir():
+        if not store.is_uri(self.source) and not Path(self.source).is_dir():
             raise UserError(f"{self.source}: has no traces; they lie in a results folder, load that")
         run_ids = self.column("run_id")
         root = store.traces_of(self.source, run_ids) if store.is_uri(self.source) else Path(self.source)
