@@ -66,7 +66,7 @@ class StoredFolder(ResultsFolder):
             if not empty:
                 raise UserError(f"{shown}: is not a results folder (it holds neither sweep.json nor runs.parquet); "
                                 "name another folder")  # fmt: skip
-        self.root = mirror.mirror_of(uri)
+        self.root = mirror.made(uri)
         self._watch, self._elsewhere = Watch(), Watch()  # of this machine's processes, of all
         self._listed_at, self._listing_seconds = float("-inf"), 0.0
         self._problems: list[str] = []

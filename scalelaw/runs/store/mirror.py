@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from scalelaw.errors import UserError
 from scalelaw.runs import files
 from scalelaw.runs.store.place import Mark, Place, at_once
 
@@ -26,6 +27,21 @@ def mirror_of(uri: str) -> Path:
     name = whole.split("?")[0].rstrip("/").rpartition("/")[2]
     digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
     return cache_folder() / "results" / socket.gethostname() / f"{name}-{digest}"
+
+
+def made(uri: str) -> Path:
+    """The mirror of a URI, made where it is not there.
+
+    Raises:
+        UserError: when it cannot be.
+    """
+    root = mirror_of(uri)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root}: cannot be made ({files.reason(error)}); set {VARIABLE} to a folder on this machine's "
+                        "disk") from error  # fmt: skip
+    return root
 
 
 def bring(place: Place, root: Path, listing: Mapping[str, Mark], names: Iterable[str]) -> None:

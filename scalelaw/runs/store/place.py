@@ -31,7 +31,7 @@ SCHEMES = "s3://, gs://, abfss://, hdfs://, file:///"
 REQUESTS_AT_ONCE = 16
 _LISTINGS = 3  # tries, when folders vanish under way
 _OPTIONS = {
-    "gs": "retry_limit_seconds=30",  # its own default is a quarter of an hour, in which nothing is said
+    "gs": "retry_limit_seconds=15",  # its own default is a quarter of an hour, in which nothing is said
     "s3": "allow_delayed_open=true",  # small objects take one request, not three
 }
 _NO_SECRETS = ("endpoint_override", "region", "scheme")
