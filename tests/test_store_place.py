@@ -62,6 +62,7 @@ def test_what_is_not_written_to_its_end_is_not_there(tmp_path, which):
         with pytest.raises(KeyboardInterrupt):
             torn(name)
     assert place.listing().keys() == {"x/before"}
+    assert not list(tmp_path.rglob(".*")), "what was written aside is left"
     assert place.read("x/before") == b"whole"
 
 

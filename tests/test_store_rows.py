@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from stored_sweep import IDS, World, commit, quick_world
 
-from scalelaw.runs import RunTable, open_results, traces
+from scalelaw.runs import ResultsFolder, RunTable, files, open_results, traces
 from scalelaw.runs.store.place import Place
 
 
@@ -55,6 +55,10 @@ def test_reading_takes_one_listing_and_only_rows_that_are_newer(world, monkeypat
     counts.clear()
     RunTable.load(world.uri)
     assert counts == {"marks": 1, "listing": 1}
+    files.write_parquet(world.stored / "runs.parquet", ResultsFolder(world.stored).read_rows()[0])  # without marks
+    counts.clear()
+    assert len(RunTable.load(world.uri)) == len(IDS)
+    assert counts == {"marks": 1, "listing": 1, "buffer": 1}  # that table alone: the rows are here
 
 
 def test_a_worker_of_few_runs_lists_nothing(world, monkeypatch):

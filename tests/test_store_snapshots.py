@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -158,9 +159,16 @@ def until(what) -> None:
         time.sleep(0.01)
 
 
-def test_new_checkpoints_are_pushed_beside_the_training(place, tmp_path, quick):
+def test_new_checkpoints_are_pushed_beside_the_training(place, tmp_path, quick, monkeypatch):
     here = tmp_path / "here"
     here.mkdir()
+    write, written = Place.write, Counter()
+
+    def counted(self: Place, name: str, content: bytes) -> None:
+        written[name] += 1
+        write(self, name, content)
+
+    monkeypatch.setattr(Place, "write", counted)
     with pushing.Pusher(place, RUN, here, Holder(place, RUN)) as pusher:
         train(here, 10)
         until(lambda: pusher.step == 10)
@@ -172,6 +180,8 @@ def test_new_checkpoints_are_pushed_beside_the_training(place, tmp_path, quick):
         name.removeprefix(f"{RUN}/") for name in place.listing(RUN)
     }
     assert not list(here.glob(".*"))
+    assert written == {f"{RUN}/checkpoint/manifest.json": 2, f"{RUN}/status.json": 1,
+                       f"{RUN}/trace/part-00000.parquet": 1, f"{RUN}/trace/part-00001.parquet": 1}  # fmt: skip
     before = place.listing()
     with pushing.Pusher(place, RUN, here, Holder(place, RUN)):
         time.sleep(0.1)
