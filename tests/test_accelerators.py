@@ -80,6 +80,16 @@ def test_what_does_not_go_round_is_said():
         shares(CHIPS, 9, None, {})
 
 
+def test_a_plan_for_a_larger_machine_may_be_looked_at_and_not_trained(tmp_path, monkeypatch):
+    plan(tmp_path)
+    spec = tmp_path / "spec.toml"
+    spec.write_text(spec.read_text() + "[devices]\ncount = 8\n")
+    monkeypatch.setattr(accelerators, "found", lambda: FOUR)
+    assert engines.local_workers(read_spec(spec)) == 1
+    with pytest.raises(UserError, match="plans for 8 devices a run, and this machine has 4 GPU"):
+        engines.opened("local", read_spec(spec), 3, None, None)
+
+
 def test_nvidia_smi_is_asked_and_its_absence_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert accelerators.gpus() == [] or os.path.exists("/proc/driver/nvidia/gpus")

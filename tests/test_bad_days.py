@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from test_results_disk import mounted
-from test_worker_stops import alive, in_flight, until
+from test_worker_stops import alive, in_flight, long_in_flight, until
 from tiny_sweep import TINY, repeatable, scalelaw, snapshot, spec, start
 
 pytest.importorskip("jax", reason="the trainer needs jax")
@@ -116,9 +116,9 @@ def test_the_folder_of_a_run_is_removed_while_it_trains(calm, tmp_path, monkeypa
     monkeypatch.setenv("SCALELAW_LEASE_SECONDS", "2")  # its loss is noticed at a beat
     out = tmp_path / "out"
     sweep = start("sweep", spec(tmp_path, LONG), "-o", out, "--workers", 2)
-    until(lambda: [run for run, _ in in_flight(out) if "60000" in (out / run / "config.json").read_text()
-                   and list((out / run / "trace").glob("*"))] or sweep.poll() is not None)  # fmt: skip
-    victims = [run for run, _ in in_flight(out)]
+    until(lambda: long_in_flight(out))
+    victims = [run for run, _ in long_in_flight(out)]
+    time.sleep(0.5)
     shutil.rmtree(out if whole else out / victims[0], ignore_errors=True)
     said, err = sweep.communicate(timeout=250)
     assert "Traceback" not in said + err
@@ -137,7 +137,8 @@ def test_a_second_interrupt_ends_all_at_once_and_tears_nothing(calm, tmp_path, s
     """Ctrl-C twice, in the same instant or one after the other, as a terminal sends it: to the whole group."""
     out = tmp_path / "out"
     sweep = start("sweep", spec(tmp_path, LONG), "-o", out, "--workers", 2)
-    until(lambda: [run for run, _ in in_flight(out) if list((out / run / "trace").glob("*"))])
+    until(lambda: long_in_flight(out))
+    time.sleep(0.5)
     pids = [pid for _, pid in in_flight(out)]
     os.killpg(sweep.pid, signal.SIGINT)
     time.sleep(seconds)

@@ -78,13 +78,9 @@ def opened(
 
 
 def local_workers(spec: Spec) -> int:
-    """Workers of this machine unless told otherwise: one for each core, or for each run's accelerators.
-
-    Raises:
-        UserError: when there are fewer accelerators than a run is planned for.
-    """
+    """Workers of this machine unless told otherwise: one for each core, or for each run's accelerators."""
     there = accelerators.found()
-    return len(local.cores()) if there is None else accelerators.workers_for(there, _devices_of_a_run(spec))
+    return len(local.cores()) if there is None else max(len(there.names) // (_devices_of_a_run(spec) or 1), 1)
 
 
 def workers_or_one(spec: Spec) -> int:

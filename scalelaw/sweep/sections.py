@@ -136,7 +136,7 @@ class DevicesSection(Section):
         accumulate: parts into which a batch is cut, one after the other.
         remat: compute the inside of every block anew in the backward pass, for less memory.
         hardware, count: what the sweep is planned for: the memory that `--dry-run` prints, and refuses to exceed. A
-            run takes all devices there are.
+            run takes all devices that its process sees; a worker of a sweep on one machine sees `count` of them.
     """
 
     params: PositiveInt = 1
