@@ -18,14 +18,26 @@ STORE = 78_643_200  # bytes: the least that Ray takes
 
 
 @contextmanager
-def cluster_of(*cpus: int) -> Iterator[Any]:
-    """A cluster with a node for each number of CPUs; the first is the head, and this process may join it."""
-    from ray.cluster_utils import Cluster
-
+def folder_for_ray() -> Iterator[None]:
+    """Where Ray keeps its files meanwhile: no folder of the user's, and its processes none of theirs."""
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short: sockets' names may have 107 characters
     before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = folder
     try:
+        yield
+    finally:
+        os.environ.pop("RAY_TMPDIR")
+        if before is not None:
+            os.environ["RAY_TMPDIR"] = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def cluster_of(*cpus: int) -> Iterator[Any]:
+    """A cluster with a node for each number of CPUs; the first is the head, and this process may join it."""
+    from ray.cluster_utils import Cluster
+
+    with folder_for_ray():
         args = {"num_cpus": cpus[0], "object_store_memory": STORE, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=args)
         try:
@@ -34,8 +46,3 @@ def cluster_of(*cpus: int) -> Iterator[Any]:
             yield cluster
         finally:
             cluster.shutdown()
-    finally:
-        os.environ.pop("RAY_TMPDIR")
-        if before is not None:
-            os.environ["RAY_TMPDIR"] = before
-        shutil.rmtree(folder, ignore_errors=True)
