@@ -98,7 +98,7 @@ def sweep(
 
         ids = train_in_two_trials(checked, planned, results, workers, engine, ray_address, limits, dry_run)
         return 0 if dry_run else _closing(listened_console(), results, ids)
-    rows = RunTable.load(root) if (root / "sweep.json").exists() else None
+    rows = RunTable.load(results.address) if (root / "sweep.json").exists() else None
     done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
             if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
     expectation = speed.expected(planned, rows, speed.read_notes())

@@ -60,14 +60,14 @@ def _train(checked: Spec, made: Choice, results: ResultsFolder, trainer: Any, co
     from scalelaw.runs import RunTable
 
     todo = list(made.open)
-    expectation = speed.expected(todo, RunTable.load(results.root))
+    expectation = speed.expected(todo, RunTable.load(results.address))
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
     images = {run.run_id: run.config.train.images for run in todo}
     models = dict.fromkeys(run.config.model.variant for run in todo)
     try:
         with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
             console.print(
-                f"{results.root}: {len(todo)} runs ({', '.join(models)}) with {trainer.words}, about "
+                f"{results.shown}: {len(todo)} runs ({', '.join(models)}) with {trainer.words}, about "
                 f"{in_words(expectation.minutes(todo, trainer.workers))}; then at most {made.later_runs} more",
                 highlight=False,
             )
@@ -81,7 +81,7 @@ def _said(console: Any, results: ResultsFolder, cells: tuple[PlannedCell, ...], 
 
     rows = rows_of(results)
     every = sum(len(runs) for one in cells for runs in one.runs.values())
-    console.print(f"{results.root}: {len(made.chosen)} runs chosen of the {every} of the grid", highlight=False)
+    console.print(f"{results.shown}: {len(made.chosen)} runs chosen of the {every} of the grid", highlight=False)
     tried = {run.run_id for run in made.chosen}
     if beside := len(set(rows) - tried):
         console.print(f"{beside} rows of other runs were not looked at", highlight=False)

@@ -45,6 +45,7 @@ class ResultsFolder:
 
     def __init__(self, root: Path, *, new: bool = False) -> None:
         self.root = root
+        self.address = self.shown = str(root)  # how other processes name it, and how people do
         self._watch = Watch()
         if root.exists() and not root.is_dir():
             raise UserError(f"{root}: is a file, not a results folder")
@@ -57,16 +58,6 @@ class ResultsFolder:
                 raise UserError(f"{root}: no such folder; a sweep makes it: scalelaw sweep SPEC.toml")
             raise UserError(f"{root}: is not a results folder (it holds neither sweep.json nor runs.parquet); "
                             "name another folder")  # fmt: skip
-
-    @property
-    def address(self) -> str:
-        """How another process names this folder."""
-        return str(self.root)
-
-    @property
-    def shown(self) -> str:
-        """How people name it."""
-        return str(self.root)
 
     @property
     def table_path(self) -> Path:

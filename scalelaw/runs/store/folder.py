@@ -45,7 +45,6 @@ class StoredFolder(ResultsFolder):
 
     Attributes:
         root: the mirror on this machine's disk.
-        address: the URI.
         place: the folder in the store.
 
     Raises:
@@ -54,11 +53,11 @@ class StoredFolder(ResultsFolder):
     """
 
     def __init__(self, uri: str, *, new: bool = False) -> None:
-        self.uri = uri
         self.place: Place = opened(uri)
+        self.address, self.shown = uri, self.place.shown
         self._listing = self.place.marks([SWEEP, row_table.TABLE])
         if not self._listing:
-            shown, empty = self.place.shown, not self.place.listing(recursive=False)
+            shown, empty = self.shown, not self.place.listing(recursive=False)
             if empty and not self.place.has_bucket():
                 raise StoreError(f"{shown}: there is no such bucket; make it, or mend its name")
             if empty and not new:
@@ -72,14 +71,6 @@ class StoredFolder(ResultsFolder):
         self._problems: list[str] = []
         self._pushers: dict[str, pushing.Pusher] = {}
         self._bring_beside()
-
-    @property
-    def address(self) -> str:
-        return self.uri
-
-    @property
-    def shown(self) -> str:
-        return self.place.shown
 
     def _bring_beside(self) -> None:
         """Brings what lies beside the runs and is new; a sweep that is gone there goes here."""
@@ -106,6 +97,9 @@ class StoredFolder(ResultsFolder):
         self.refresh(now=False)
         found = (run_of(name) for name in self._listing if name == f"{run_of(name)}/{CONFIG}")
         return sorted(run_id for run_id in found if run_id not in besides)
+
+    def has(self, run_id: str) -> bool:
+        return bool(self.place.marks([f"{run_id}/{CONFIG}"]))
 
     def read_rows(self) -> tuple[pa.Table, list[str]]:
         self.refresh(now=False)
