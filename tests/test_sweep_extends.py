@@ -56,6 +56,17 @@ def test_inherited_exclusions_hold_and_need_not_match(tmp_path):
     assert {(run.config.model.variant, run.cost.epochs) for run in expand(read_spec(path))} == {("N0", 1), ("N2", 1)}
 
 
+def test_a_parsed_spec_alone_extends_nothing():
+    with pytest.raises(UserError, match="extends needs a file"):
+        planned('extends = "base.toml"\n' + HEAD + MODEL + TRAIN)
+
+
+def test_a_note_is_a_files_own(tmp_path):
+    base = (HEAD + MODEL + TRAIN).replace('"t"\n', '"t"\nnote = "of the base"\n')
+    path = write(tmp_path, a='extends = "base.toml"\n[sweep]\nname = "a"\n', base=base)
+    assert read_spec(path).sweep.note is None
+
+
 def test_a_name_is_a_files_own(tmp_path):
     path = write(tmp_path, a='extends = "base.toml"\n', base=HEAD + MODEL + TRAIN)
     with pytest.raises(UserError) as caught:

@@ -71,7 +71,7 @@ def simulate(
     from scalelaw import simulate as simulation
     from scalelaw.sweep import read_spec
 
-    layout = simulation.layout_of(read_spec(spec))
+    layout = simulation.layout_of(read_spec(spec, planning=True))
     true = _truth(law, given, size_exponent, layout)
     middle = layout.middle("macs_per_image")
     rates = simulation.RateBasin(

@@ -81,9 +81,7 @@ def spans(key: Key, value: Any) -> bool:
 
 def settings_of(layer: Layer, inside: tuple[str | int, ...] = ()) -> dict[Key, Located]:
     """The settings of a file's sections, or of a part's or a table's within it."""
-    table: Any = layer.raw
-    for step in inside:
-        table = table[step]
+    table = layer.table(inside)
     return {
         (section, name): Located(value, layer, (*inside, section, name))
         for section in SECTIONS

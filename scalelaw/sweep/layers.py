@@ -31,6 +31,13 @@ class Layer:
     lines: Mapping[positions.Path, int] = field(default_factory=dict)
     text: str = ""
 
+    def table(self, inside: positions.Path) -> Any:
+        """What stands at a path."""
+        found: Any = self.raw
+        for step in inside:
+            found = found[step]
+        return found
+
     def place(self, *path: str | int) -> str:
         """Where something stands: FILE:LINE of the innermost part of its path that the file has."""
         if not self.lines:

@@ -68,9 +68,7 @@ def read(layer: Layer, inside: tuple[str | int, ...], word: str, part: int | Non
     Args:
         inside: the path to the table.
     """
-    raw: Any = layer.raw
-    for step in inside:
-        raw = raw[step]
+    raw = layer.table(inside)
     table = Located(raw, layer, inside)
     if not isinstance(raw, dict):
         return None, [(table.place(), f"{word} must be written [[{word}]], settings below it")]

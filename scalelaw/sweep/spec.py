@@ -70,6 +70,8 @@ def read_spec(path: Path, *, planning: bool = False) -> Spec:
 
 def check_spec(raw: dict[str, Any], source: str) -> Spec:
     """Checks a parsed spec of one file; as `read_spec`, without lines."""
+    if "extends" in raw:
+        raise UserError(f"{source}: extends needs a file, which its name is relative to; leave it out")
     return _check([Layer(raw, source)], planning=False)
 
 
@@ -79,9 +81,8 @@ def _check(layers: list[Layer], planning: bool) -> Spec:
         _check_keys(layer, (), _FILE, said)
     own = layers[-1]
     for section in _NEEDED:
-        zipped = any(
-            section in each for layer in layers for each in _tables(layer.raw, "zip") if isinstance(each, dict)
-        )
+        zips = [each for layer in layers for each in _tables(layer.raw, "zip")]
+        zipped = any(isinstance(each, dict) and section in each for each in zips)
         if not zipped and all(section not in layer.raw for layer in layers):
             said.add(own.place(), f"section [{section}] is missing")
     whole = {name: _whole_section(layers, name, kind, said) for name, kind in _WHOLE.items()}
@@ -128,10 +129,7 @@ def _tables(raw: Mapping[str, Any], key: str) -> list[Any]:
 
 def _check_keys(layer: Layer, inside: tuple[str | int, ...], allowed: Sequence[str], said: Mistakes) -> None:
     """Sections and tables: known, and written as such."""
-    table: Any = layer.raw
-    for step in inside:
-        table = table[step]
-    for key, value in table.items():
+    for key, value in layer.table(inside).items():
         place = layer.place(*inside, key)
         if key not in allowed:
             known = ", ".join(allowed)
@@ -148,14 +146,14 @@ def _check_keys(layer: Layer, inside: tuple[str | int, ...], allowed: Sequence[s
 
 
 def _whole_section(layers: Sequence[Layer], name: str, kind: type[BaseModel], said: Mistakes) -> BaseModel | None:
-    """A section of the whole sweep, keys of a file before those that it extends; a name is a file's own."""
+    """A section of the whole sweep, keys of a file before those that it extends."""
     if not any(isinstance(layer.raw.get(name), dict) for layer in layers):
         return None if name in _NEEDED or any(name in layer.raw for layer in layers) else kind()
     values: dict[str, Any] = {}
     for layer in layers:
         section = layer.raw.get(name)
-        if name == "sweep":
-            values.pop("name", None)
+        if name == "sweep":  # these are a file's own
+            values = {key: value for key, value in values.items() if key not in ("name", "note")}
         values |= section if isinstance(section, dict) else {}
     try:
         return kind.model_validate(values)
@@ -168,10 +166,7 @@ def _whole_section(layers: Sequence[Layer], name: str, kind: type[BaseModel], sa
 def _changed(base: Settings, layer: Layer, inside: tuple[str | int, ...], said: Mistakes) -> Settings:
     """The settings with what a file's sections and zips, or a part's, put in their place."""
     plain, zips = settings_of(layer, inside), []
-    table: Any = layer.raw
-    for step in inside:
-        table = table[step]
-    for index, each in enumerate(_tables(table, "zip")):
+    for index, each in enumerate(_tables(layer.table(inside), "zip")):
         if isinstance(each, dict):
             for key in each:
                 if key not in SECTIONS or not isinstance(each[key], dict):
@@ -193,11 +188,8 @@ def _matches(
     layer: Layer, inside: tuple[str | int, ...], part: int | None, inherited: bool, said: Mistakes
 ) -> list[Match]:
     found = []
-    table: Any = layer.raw
-    for step in inside:
-        table = table[step]
     for word in _TABLES:
-        for index in range(len(_tables(table, word))):
+        for index in range(len(_tables(layer.table(inside), word))):
             match, mistakes = read(layer, (*inside, word, index), word, part, inherited)
             for place, text in mistakes:
                 said.add(place, text)

@@ -78,7 +78,7 @@ def complete(data: DataSection) -> DataConfig:
 def is_there(data: DataSection) -> bool:
     """Whether anything lies where the images should."""
     assert data.path is not None
-    return bool(glob.glob(data.path))
+    return os.path.exists(data.path) or bool(glob.glob(data.path))
 
 
 def split(data: DataSection, *, fresh: bool = False) -> Split:
