@@ -85,7 +85,7 @@ def test_a_worker_writes_it_and_removes_it_with_the_row(tmp_path, monkeypatch):
     checked = read_spec(path)
     run = expand(checked)[0]
     results = ResultsFolder(tmp_path / "out", new=True)
-    record_sweep(results, checked, [run], path)
+    record_sweep(results, checked, [run])
     seen = []
 
     def emit(event):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,12 +71,14 @@ def test_a_dry_run_that_nobody_reads_is_done(tmp_path):
 @pytest.mark.parametrize("command", ["sweep", "train"])
 def test_real_training_goes_on_where_nobody_read(tmp_path, command):
     pytest.importorskip("jax", reason="the trainer needs jax")
-    one = TINY.replace("[200, 600]", "2000000").replace("[0.4, 0.8]", "0.4").replace("[0, 1]", "0")
+    one = TINY.replace("[200, 600]", "4000000").replace("[0.4, 0.8]", "0.4").replace("[0, 1]", "0")
     (tmp_path / "spec.toml").write_text(one)
     with start(command, tmp_path / "spec.toml", "-o", tmp_path / "out") as process:
-        process.stdout.readline()
+        until = r"· [1-9][\d,]* images/s" if command == "sweep" else "compiled"  # before that there is nothing to keep
+        while not re.search(until, process.stdout.readline()):
+            pass
         process.stdout.close()
-        assert process.wait(120) == stopping.PREEMPTED
+        assert process.wait(200) == stopping.PREEMPTED
         assert "Traceback" not in process.stderr.read()
     (run_id,) = ResultsFolder(tmp_path / "out").run_ids()
     assert not (tmp_path / "out" / run_id / "row.parquet").exists()
