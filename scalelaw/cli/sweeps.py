@@ -43,6 +43,7 @@ def sweep(
     memory: Memory = None,
     attempts: int | None = None,
     dry_run: bool = False,
+    prepare: bool = False,
     hardware: str | None = None,
     devices: int | None = None,
     price: float | None = None,
@@ -64,6 +65,7 @@ def sweep(
             unless given.
         dry_run: Only list the runs and their cost: core-hours, time here, memory; image files that the spec counts need
             not be there. --json goes with it.
+        prepare: Only make the results folder, for scalelaw run in a job of your own.
         hardware: With --dry-run: device-hours on it, a100, h100, h200 or tpu-v2 to tpu-v6e; [devices] hardware else.
         devices: With --dry-run: so many devices of --hardware share every batch; [devices] count, or 1, else.
         price: With --dry-run: dollars an hour of one device of --hardware costs.
@@ -82,6 +84,8 @@ def sweep(
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
     engines.check_address(engine, ray_address)
+    if prepare and lr == "two-trial":
+        raise UserError("--prepare: in two trials runs are chosen as others end; leave it out, or take --lr grid")
     if not dry_run:
         refuse_flags({"--hardware": hardware, "--devices": devices, "--price": price, "--utilisation": utilisation,
                       "--json": json or None})  # fmt: skip
@@ -113,6 +117,10 @@ def sweep(
         return 0
     todo = [run for run in planned if run.run_id not in done]
     console = listened_console()
+    if prepare:
+        record_sweep(results, checked, planned)
+        print(f"{root}: {len(planned)} runs, {len(done)} already done; scalelaw run {root} ID... trains them")
+        return 0
     trainer = engines.opened(engine, checked, len(todo), workers, ray_address, limits)
     record_sweep(results, checked, planned)
     results.drop_checkpoints(done)
