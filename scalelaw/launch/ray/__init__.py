@@ -43,6 +43,9 @@ def run_all(
         UserError: besides, when the cluster can never give what a run takes, when a node does not see the results, or
             when what a node has written is not seen here.
     """
+    if cluster.asked.hosts > 1 and "://" in results.address:
+        raise UserError(f"{cluster.place} hosts: {cluster.asked.hosts} hosts of one run need a folder that all of them "
+                        f"share, and {results.shown} is in a store; name such a folder with -o")  # fmt: skip
     crew = RayCrew(results, planned, emit, cluster)
     local.train(crew, seconds, workers)
     _check_arrived(results, [run.run_id for run in planned])
