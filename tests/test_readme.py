@@ -13,6 +13,7 @@ import pytest
 
 from scalelaw.sweep import check_spec, expand
 from scalelaw.sweep.config import DataSection
+from scalelaw.sweep.resources import RaySection
 from scalelaw.sweep.sections import DevicesSection, TrainSection
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +97,7 @@ def test_the_digits_commands_train_and_draw(newcomer: Path) -> None:
 def test_keys_of_specs_are_known() -> None:
     specs = re.findall(r"^```toml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     assert specs
-    sections = {"data": DataSection, "train": TrainSection, "devices": DevicesSection}
+    sections = {"data": DataSection, "train": TrainSection, "devices": DevicesSection, "ray": RaySection}
     for text in specs:
         said = tomllib.loads(text)
         if "sweep" in said:  # a whole spec
