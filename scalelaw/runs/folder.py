@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
 from scalelaw.runs import arrow, files, looks, stamps
-from scalelaw.runs.claims import Claim, Watch
+from scalelaw.runs.claims import HELD, Claim, Watch
 from scalelaw.runs.lease import Lease, clear, is_held, lease, must_watch
 from scalelaw.runs.schema import Run, Status, arrow_schema
 
@@ -189,6 +189,10 @@ class ResultsFolder:
     def has_checkpoints(self, run_id: str) -> bool:
         """Whether a run has a folder of checkpoints."""
         return (self.run_path(run_id) / CHECKPOINTS).exists()
+
+    def is_tidy(self, run_id: str) -> bool:
+        """Whether a run that is done has nothing left of the work: no checkpoints, no claim."""
+        return not (self.has_checkpoints(run_id) or (self.run_path(run_id) / HELD).exists())
 
     def drop_checkpoints(self, run_ids: Iterable[str]) -> None:
         """Removes the checkpoints of runs that have their row, which may be killed just before they do it."""

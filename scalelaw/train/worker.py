@@ -76,7 +76,7 @@ class Worker:
 
     def _turn(self, run_id: str, config: RunConfig) -> str:
         """Trains a run if it needs it and nobody else has it. Returns its status, or why it was passed over."""
-        if processes.led(self._before[run_id] in DONE and not self.results.has_checkpoints(run_id)):
+        if processes.led(self._before[run_id] in DONE and self.results.is_tidy(run_id)):
             self.emit({"run_id": run_id, "event": "already done"})
             return "already done"
         try:
