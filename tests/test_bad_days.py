@@ -148,7 +148,8 @@ def test_a_second_interrupt_ends_all_at_once_and_tears_nothing(calm, tmp_path, s
     except ProcessLookupError:
         pytest.skip("it had ended before the second")
     said, err = sweep.communicate(timeout=60)
-    assert time.monotonic() - began < 10
+    if seconds:  # in the same instant the two may arrive as one
+        assert time.monotonic() - began < 10
     assert sweep.returncode == 130, said + err
     assert "Traceback" not in said + err
     assert err.endswith("scalelaw: interrupted; finished runs are kept, the same command goes on\n")

@@ -201,6 +201,8 @@ class Crew:
 
     def unheld(self) -> list[str]:
         """The runs left that nobody holds; those that another launcher has done meanwhile are struck off."""
+        if not self.results.is_there():
+            raise UserError(f"{self.results.root}: was removed while its runs trained; the same command begins anew")
         statuses = self.results.statuses(self.left, watch=True)
         for run_id, status in statuses.items():
             if status in ("finished", "diverged"):

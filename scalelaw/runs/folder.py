@@ -68,6 +68,10 @@ class ResultsFolder:
         """The folder of one run."""
         return self.root / run_id
 
+    def is_there(self) -> bool:
+        """Whether it is still a results folder."""
+        return (self.root / "sweep.json").exists() or self.table_path.exists()
+
     def has(self, run_id: str) -> bool:
         """Whether a run has a folder with its configuration."""
         return os.path.exists(f"{self.root}/{run_id}/config.json")
@@ -247,7 +251,7 @@ class ResultsFolder:
             settled = {run_id: was and stamps.settled(was, now) for run_id, was in found.items()}
             pq.write_table(stamps.joined(table, settled), path, compression="zstd")
 
-        if self.root.is_dir():  # else it was removed meanwhile, and is not to come back with nothing in it
+        if self.is_there():  # else it was removed meanwhile, and is not to come back with nothing in it
             files.write_atomically(self.table_path, write)
 
     def stamp(self, run_id: str) -> object:
