@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -149,3 +154,43 @@ def test_mirrors_are_apart_where_stores_are_and_one_where_they_are_not(monkeypat
 
 def test_the_run_of_an_object():
     assert [run_of(name) for name in ("abc/row.parquet", "abc/trace/part-0", "sweep.json")] == ["abc", "abc", ""]
+
+
+class Closing:
+    """A store's filesystem as pyarrow's are: a stream that is closed makes an object of what it has, be that half."""
+
+    type_name = "s3"
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def delete_file(self, path: str) -> None:
+        self.objects.pop(path, None)
+
+    @contextmanager
+    def open_output_stream(self, path: str, compression: None = None) -> Iterator[io.BytesIO]:
+        stream = io.BytesIO()
+        try:
+            time.sleep(0.3)
+            yield stream
+        finally:
+            self.objects[path] = stream.getvalue()
+
+
+def test_a_signal_cuts_no_write():
+    """A manifest that is written again when Ctrl-C comes is the one before or the new one, not half of it."""
+    store = Closing()
+    store.objects["bucket/manifest.json"] = b"before"
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Place(store, "bucket", "s3://bucket").write("manifest.json", b"after")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert store.objects == {"bucket/manifest.json": b"after"}
