@@ -68,6 +68,26 @@ def test_a_leased_run_is_running_everywhere_and_nobody_elses(world):
     assert there.statuses(IDS[:1]) == {IDS[0]: "pending"}
 
 
+def test_what_a_run_left_is_brought_to_go_on_and_not_when_it_is_done(world):
+    """A worker may be killed between a run's row and the removal of its checkpoints."""
+    here = world.begun()
+    for run_id, status in ((IDS[0], "failed"), (IDS[1], "finished")):
+        (here.run_path(run_id) / "checkpoint" / "7").mkdir(parents=True)
+        (here.run_path(run_id) / "checkpoint" / "7" / "x").write_text("state")
+        with here.lease(run_id):
+            pass  # a signal: the checkpoint is pushed at the end
+        commit(here, run_id, status=status)
+    for run_id, brought in ((IDS[0], True), (IDS[1], False)):
+        there = world.on("b")
+        assert there.has_checkpoints(run_id)
+        with there.lease(run_id) as held:
+            assert held is not None
+            assert (there.run_path(run_id) / "checkpoint" / "7" / "x").exists() == brought
+        there.drop_checkpoints([run_id])
+        assert not there.has_checkpoints(run_id)
+    assert not list(world.stored.glob("*/checkpoint"))
+
+
 def test_the_first_finished_row_stays_and_one_that_differs_is_said(world, capfd):
     here = world.begun()
     commit(here, IDS[0], train_seconds=1.0, started_at=datetime.now(UTC), attempts=1, hardware="cpu")

@@ -148,7 +148,9 @@ class StoredFolder(ResultsFolder):
 
         def take_up() -> None:
             self._bring_status(run_id)
-            snapshots.bring(self.place, run_id, folder)
+            row = row_table.read_row(self.place, run_id)
+            if row is None or row["status"][0].as_py() not in DONE:
+                snapshots.bring(self.place, run_id, folder)
 
         with super().lease(run_id) as lease:  # among the processes of this machine
             holder = None if lease is None else claim.take(self.place, run_id, self._elsewhere, take_up)
