@@ -237,6 +237,8 @@ def test_init_writes_the_example_specs_and_leaves_what_is_there(capsys):
     assert Path("specs/demo.toml").read_text() == "mine"
     said(capsys, "init", "fresh")
     assert "dry" not in said(capsys, "sweep", "fresh/demo.toml", "--dry-run")
+    for figure in Path("fresh").glob("figure*.toml"):  # some extend others, and the paper's images are nobody's
+        assert "core-hours" in said(capsys, "sweep", figure, "--dry-run")
 
 
 def test_a_reader_that_goes_away_is_no_error(results):
