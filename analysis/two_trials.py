@@ -145,7 +145,8 @@ def constant(grid: Grid) -> tuple[float, Array]:
 def replayed(grid: Grid, order: Sequence[int] | None = None) -> tuple[Array, Array]:
     """ln losses after one trial and after two, (cells,)."""
     made = schedule(grid.cells, lambda at, rate: grid.outcomes[at][rate], order=order)
-    assert not made.open and max(np.bincount([trial.cell for trial in made.tried])) <= MOST
+    assert not made.open
+    assert max(np.bincount([trial.cell for trial in made.tried])) <= MOST
     one, two = np.full(len(grid.cells), np.nan), np.full(len(grid.cells), np.inf)
     for trial in made.tried:
         one[trial.cell] = _log_loss(trial) if np.isnan(one[trial.cell]) else one[trial.cell]

@@ -40,6 +40,7 @@ def sweep(
     engine: Literal["local", "ray"] = "local",
     ray_address: RayAddress = None,
     lr: Literal["grid", "two-trial"] = "grid",
+    halving: bool = False,
     memory: Memory = None,
     attempts: int | None = None,
     dry_run: bool = False,
@@ -61,6 +62,8 @@ def sweep(
             spec's [ray] says.
         lr: Which learning rates are trained: the whole grid, or at most two rates of it in each cell, chosen by what
             cheaper cells have shown.
+        halving: Stop the rates of a cell that are clearly behind at a quarter and at half of their schedule; they keep
+            a checkpoint and have no row.
         attempts: How often a run is tried that takes its worker down with it, unless it gets further each time; 2
             unless given.
         dry_run: Only list the runs and their cost: core-hours, time here, memory; image files that the spec counts need
@@ -84,8 +87,10 @@ def sweep(
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
     engines.check_address(engine, ray_address)
-    if prepare and lr == "two-trial":
-        raise UserError("--prepare: in two trials runs are chosen as others end; leave it out, or take --lr grid")
+    if prepare and (lr == "two-trial" or halving):
+        raise UserError("--prepare: which runs go on is chosen as others end; leave it out, or take the whole grid")
+    if json and (lr == "two-trial" or halving):
+        raise UserError("--json: which runs go on is chosen as others end; leave it out, or plan the whole grid")
     if not dry_run:
         refuse_flags({"--hardware": hardware, "--devices": devices, "--price": price, "--utilisation": utilisation,
                       "--json": json or None})  # fmt: skip
@@ -97,11 +102,15 @@ def sweep(
     root = results.root
     if (root / "sweep.json").exists():
         same_sweep(results, checked.sweep.name)
+    if halving:
+        from scalelaw.cli.halvings import train_by_halving
+
+        return train_by_halving(checked, planned, results, workers, engine, ray_address, limits, lr, dry_run)
     if lr == "two-trial":
         from scalelaw.cli.two_trials import train_in_two_trials
 
         ids = train_in_two_trials(checked, planned, results, workers, engine, ray_address, limits, dry_run)
-        return 0 if dry_run else _closing(listened_console(), results, ids)
+        return 0 if dry_run else closing(listened_console(), results, ids)
     rows = RunTable.load(results.address) if (root / "sweep.json").exists() else None
     done = {run_id for run_id, status in results.statuses([run.run_id for run in planned], held=False).items()
             if status in ("finished", "diverged")} if rows is not None else set()  # fmt: skip
@@ -129,7 +138,7 @@ def sweep(
     if not todo:
         results.compact()
         console.print(f"{say}; nothing to train", highlight=False)
-        return _closing(console, results, [run.run_id for run in planned])
+        return closing(console, results, [run.run_id for run in planned])
     about = "" if expectation.measured else " (by assumed speed)"
     images = {run.run_id: run.config.train.images for run in todo}
     try:
@@ -141,8 +150,8 @@ def sweep(
     finally:
         results.compact()
     if engine == "local":
-        speed.note(RunTable.load(root), heard.trained)
-    return _closing(console, results, [run.run_id for run in planned])
+        speed.note(RunTable.load(results.address), heard.trained)
+    return closing(console, results, [run.run_id for run in planned])
 
 
 def same_sweep(results: ResultsFolder, name: str) -> None:
@@ -177,7 +186,8 @@ def record_sweep(
     results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
 
 
-def _closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
+def closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
+    """Says how the runs stand. Returns the exit code."""
     statuses = list(results.statuses(run_ids).values())
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
     console.print(f"{results.shown}: {counts}", highlight=False)

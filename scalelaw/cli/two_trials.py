@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scalelaw.launch.engines import Name
+    from scalelaw.launch.engines import Engine, Name
     from scalelaw.launch.two_trials import Choice, PlannedCell
     from scalelaw.launch.workers import Limits
     from scalelaw.runs import ResultsFolder
@@ -42,16 +42,19 @@ def train_in_two_trials(
             _said(console, results, cells, made)
             return ids
         before = made.open
-        _train(
-            checked,
-            made,
-            results,
-            engines.opened(engine, checked, len(made.open), workers, ray_address, limits),
-            console,
-        )
+        trainer = engines.opened(engine, checked, len(made.open), workers, ray_address, limits)
+        train_round(made.open, results, trainer, console, f"then at most {made.later_runs} more")
 
 
-def _train(checked: Spec, made: Choice, results: ResultsFolder, trainer: Any, console: Any) -> None:
+def train_round(
+    open_runs: tuple[PlannedRun, ...],
+    results: ResultsFolder,
+    trainer: Engine,
+    console: Any,
+    then: str,
+    share: float = 1.0,
+) -> None:
+    """Trains some runs, up to a share of their schedule."""
     from scalelaw import stopping
     from scalelaw.cli.dry_runs import in_words
     from scalelaw.launch import speed
@@ -59,16 +62,16 @@ def _train(checked: Spec, made: Choice, results: ResultsFolder, trainer: Any, co
     from scalelaw.launch.progress import SweepProgress
     from scalelaw.runs import RunTable
 
-    todo = list(made.open)
+    todo = list(open_runs)
     expectation = speed.expected(todo, RunTable.load(results.address))
-    seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
+    seconds = {run.run_id: share * expectation.seconds[run.run_id] for run in todo}
     images = {run.run_id: run.config.train.images for run in todo}
     models = dict.fromkeys(run.config.model.variant for run in todo)
     try:
         with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
             console.print(
                 f"{results.shown}: {len(todo)} runs ({', '.join(models)}) with {trainer.words}, about "
-                f"{in_words(expectation.minutes(todo, trainer.workers))}; then at most {made.later_runs} more",
+                f"{in_words(share * expectation.minutes(todo, trainer.workers))}; {then}",
                 highlight=False,
             )
             trainer.run_all(results, todo, seconds, compacting(results, progress))

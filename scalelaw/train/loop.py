@@ -39,6 +39,10 @@ FLUSH_SECONDS = 30.0
 Emit = Callable[[dict[str, Any]], None]
 
 
+class Held(Exception):
+    """The run has come to where it is to be held; its checkpoint and trace are in place."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a schedule.
@@ -82,6 +86,7 @@ def run(
     Raises:
         Elsewhere: when the checkpoint there is of another place or other data.
         SystemExit, KeyboardInterrupt: when a signal asked to stop.
+        Held: at the evaluation at which the schedule holds the run.
     """
     state = programs.start(schedule.seed)
     checkpoints = None if open_checkpoints is None else open_checkpoints(state)
@@ -152,6 +157,7 @@ class _Training:
         order, now = self.order, self.now
         if now.unevaluated and (ended := self._evaluate()):
             return ended
+        self._hold({})
         supply = Supply(self.source.feed(order, now.step, self.programs.rows), self.watch)
         last_event = last_flush = time.monotonic()
         metrics: dict[str, jax.Array] = {}
@@ -172,6 +178,7 @@ class _Training:
                 now.unread, now.unevaluated = metrics, True
                 if ended := self._evaluate():
                     return ended
+                self._hold(metrics)
             elif step % self.look_every == 0 or step % self.trace_every == 0:
                 unread = metrics
             clock = time.monotonic()
@@ -270,6 +277,17 @@ class _Training:
         if self.unheard:
             raise BrokenPipeError
         raise SystemExit(stopping.PREEMPTED)  # another process of this run was asked
+
+    def _hold(self, metrics: dict[str, Any]) -> None:
+        """Ends here if this is the evaluation at which the run is to be held, or one after it."""
+        step, share = self.now.step, self.schedule.stop_at
+        if share is None or not share * self.order.images <= self._images() < self.order.images:
+            return
+        if metrics:  # else it is where its checkpoint has it
+            if step not in self.evaluate_after:
+                return
+            self._save(metrics, wait=True)
+        raise Held
 
     def _remark(self) -> str | None:
         """What to say of a schedule that ended as planned: a network that learned nothing, if it did not."""

@@ -26,6 +26,7 @@ class Schedule:
         seed: of the initial weights.
         meter: what images cost, for the trace.
         trace_rows: about so many rows in the trace, besides those of the evaluations.
+        stop_at: share of the schedule at whose next evaluation the run is held, with a checkpoint; None for never.
     """
 
     order: Order
@@ -34,6 +35,7 @@ class Schedule:
     seed: int
     meter: Meter
     trace_rows: int = TRACE_ROWS
+    stop_at: float | None = None
 
 
 def learning_rate(step: Any, steps: int, peak_lr: float, warmup: int) -> Any:

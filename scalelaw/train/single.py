@@ -37,6 +37,7 @@ class Habits:
         threads: CPU threads of a training step, None when nobody has set them.
         any_devices: whether to go on from checkpoints that were made on other devices.
         lease: on the run; None in a process that does not lead.
+        stop_at: share of the schedule at which the run is held for now; None for its end.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Habits:
     threads: int | None
     any_devices: bool
     lease: Lease | None = None
+    stop_at: float | None = None
 
 
 def trained(
@@ -58,6 +60,7 @@ def trained(
         Elsewhere: when the checkpoint was made with other data or on other devices.
         LeaseLost: when the run is no longer this process's; nothing has been written since.
         SystemExit, KeyboardInterrupt: when a signal asked to stop.
+        Held: where `stop_at` says so.
     """
     assert row.run_id is not None
     assert row.macs_per_image is not None
@@ -65,7 +68,7 @@ def trained(
     settings, train = habits.settings, config.train
     order = Order(int(row.run_id, 16), row.unique_images, train.images, train.batch_size)
     meter = Meter(row.macs_per_image, known_hardware(str(row.hardware)), row.devices or 1, settings.utilisation)
-    schedule = Schedule(order, train.peak_lr, train.evaluations, train.seed, meter, settings.trace_rows)
+    schedule = Schedule(order, train.peak_lr, train.evaluations, train.seed, meter, settings.trace_rows, habits.stop_at)
     through = None if habits.lease is None else habits.lease.write
     trace = Trace(
         habits.folder / "trace", utilisation_of=meter.utilisation_of, writes=processes.leads(), through=through
