@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,13 @@ class StoredFolder(ResultsFolder):
         content = self.place.read(f"{run_id}/{pushing.STATUS}")
         if content is not None:
             mirror.put(self.run_path(run_id) / pushing.STATUS, content)
+
+    def note(self, run_id: str, held: Lease | None = None, **facts: Any) -> None:
+        """As of a folder on disk, and at once in the store: attempts count, wherever the next one is."""
+        super().note(run_id, held, **facts)
+        if run_id in self._pushers:
+            with suppress(StoreError):  # the next beat tries again
+                self._pushers[run_id].push_notes()
 
     def noted(self, run_id: str) -> dict[str, Any]:
         if not self._is_held_here(run_id):
