@@ -131,8 +131,8 @@ def report(found: Halved) -> str:
     """The table, as Markdown."""
     lines = [
         f"{found.stopped} of {found.runs} runs stop early; {found.saved:.0%} of the training images are saved. "
-        f"In {found.lost} of {found.cells} cells the best rate is among those that stop; mean regret {found.regret:.3%}, "
-        f"worst {found.worst:.2%}.",
+        f"In {found.lost} of {found.cells} cells the best rate is among those that stop; mean regret "
+        f"{found.regret:.3%}, worst {found.worst:.2%}.",
         "",
         "| estimate | full sweep | standard error | with halving | shift, standard errors |",
         "|---|---|---|---|---|",

@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent
 STEP_LAW = HERE.parent.parent / "shared" / "data" / "step_law_dense.csv"
 RECORDED = HERE.parent / "runs" / "recorded" / "two_trial"
 NEAR = float(np.log(1.001))
-RANDOM_ORDERS = 10
+RANDOM_ORDERS = 5
 WIDTH = 1.2
 """Of the rates that make a cell's own smooth curve, in ln rate."""
 
@@ -208,7 +208,7 @@ def report(found: list[Replay]) -> str:
     lines = [
         "Cells within .1 % of their grid's best loss, and mean regret, of each rule.",
         "",
-        "| grid | cells | rates a cell | constant | one trial | two trials, by cost | two trials, 10 random orders | "
+        "| grid | cells | rates a cell | constant | one trial | two trials, by cost | two trials, 5 random orders | "
         "left out | own basin |",
         "|---|---|---|---|---|---|---|---|---|",
     ]

@@ -1,0 +1,87 @@
+"""Rates that are clearly behind stop early: which, and that what stops has no row and goes on exactly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_sweep import repeatable, scalelaw, spec
+
+from scalelaw.learning_rate.halving import CLEAR, FEWEST, kept
+from scalelaw.runs import ResultsFolder, RunTable, files
+from scalelaw.runs.traces import traces
+
+
+def test_the_better_half_goes_on():
+    losses = {0.1 * 2**k: 1.0 + 0.3 * abs(k - 4) for k in range(8)}
+    assert kept(losses) == tuple(0.1 * 2**k for k in (2, 3, 4, 5, 6))  # k = 2 and 6 are alike
+
+
+def test_what_is_not_clearly_behind_goes_on():
+    assert kept({1.0: 2.0, 2.0: 2.1, 4.0: 2.2, 8.0: 2.2 * (1 + 0.9 * CLEAR), 16.0: 2.2 * (1 + 1.1 * CLEAR)}) == (
+        1,
+        2,
+        4,
+        8,
+    )
+
+
+def test_a_diverged_rate_stops_and_few_rates_all_go_on():
+    assert kept({1.0: 2.0, 2.0: 5.0, 4.0: None}) == (1.0, 2.0)
+    assert kept({1.0: 2.0, 2.0: 5.0, 4.0: 9.0}) == (1.0, 2.0, 4.0)
+    assert len(kept({rate: float(rate) for rate in range(1, 7)})) == FEWEST
+    assert kept({1.0: None, 2.0: None}) == ()
+
+
+def test_halving_goes_with_a_grid_of_rates_alone(tmp_path):
+    answer = scalelaw("sweep", spec(tmp_path), "-o", tmp_path / "out", "--halving", "--lr", "two-trial")
+    assert answer.returncode == 2
+    assert "two trials leave nothing to stop" in answer.stderr
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory) -> Path:
+    """A tiny sweep of five rates with halving, and the same without, each in one process."""
+    pytest.importorskip("jax", reason="the trainer needs jax")
+    folder = tmp_path_factory.mktemp("halved")
+    path = spec(folder)
+    text = Path(path).read_text(encoding="utf-8")
+    lines = [
+        line
+        for line in text.splitlines()
+        if not line.startswith(("peak_lr", "seeds", "images", "epochs", "evaluations"))
+    ]
+    at = lines.index("[train]") + 1
+    keys = ["images = 400", "peak_lr = [0.0001, 0.001, 0.1, 0.4, 0.8]", "seeds = [0]", "evaluations = 4"]
+    Path(path).write_text("\n".join([*lines[:at], *keys, *lines[at:]]) + "\n", encoding="utf-8")
+    for name, flags in (("halved", ["--halving"]), ("whole", [])):
+        answer = scalelaw("sweep", path, "-o", folder / name, "--workers", 1, *flags)
+        assert answer.returncode == 0, answer.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_what_stops_has_a_checkpoint_and_no_row_and_what_goes_on_ends_as_without(halved):
+    results, whole = ResultsFolder(halved / "halved"), RunTable.load(halved / "whole").frame
+    rows = RunTable.load(halved / "halved").frame
+    stopped = files.read_json(results.root / "sweep.json")["stopped_early"]
+    assert len(rows) == 3
+    assert len(stopped) == 2
+    assert not set(stopped) & set(rows["run_id"])
+    assert set(results.statuses(stopped).values()) == {"pending"}
+    for run_id in stopped:
+        assert results.has_checkpoints(run_id)
+        shown = traces(results.root, [run_id]).to_table(columns=["images_seen"])["images_seen"].to_pylist()
+        assert max(shown) < 400
+    same = whole[whole["run_id"].isin(rows["run_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(repeatable(rows.reset_index(drop=True)), repeatable(same))
+
+
+@pytest.mark.slow
+def test_called_again_it_trains_nothing(halved):
+    before = {path: os.stat(path).st_mtime_ns for path in (halved / "halved").glob("*/trace/*.parquet")}
+    answer = scalelaw("sweep", halved / "spec.toml", "-o", halved / "halved", "--workers", 1, "--halving")
+    assert answer.returncode == 0, answer.stderr
+    assert {path: os.stat(path).st_mtime_ns for path in (halved / "halved").glob("*/trace/*.parquet")} == before

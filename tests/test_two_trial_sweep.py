@@ -1,0 +1,113 @@
+"""`scalelaw sweep --lr two-trial`: which runs it chooses, that it comes to the same ones after a kill, what it says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tiny_sweep import scalelaw, spec
+
+from scalelaw.launch.status import sweep_status
+from scalelaw.launch.two_trials import at_most, cells_of_a_round, choice, note, planned_cells
+from scalelaw.runs import ResultsFolder
+from scalelaw.sweep import check_spec, expand
+
+SPEC = {
+    "sweep": {"name": "small"},
+    "data": {"source": "hierarchy", "train_images": 4096, "classes": 16, "levels": 2},
+    "model": {"variants": ["N0", "N1", "N2"]},
+    "train": {"images": [1024, 2048, 4096], "peak_lr": {"around": 1.0, "points": 5}, "batch_size": 32, "seeds": [0, 1]},
+}
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return expand(check_spec(SPEC, "small.toml"))
+
+
+def loss(run) -> float:
+    """Lowest at a rate that falls with size and images; seeds differ by a little."""
+    best = 4.0 * (run.cost.size.macs_per_image / 2e4) ** -0.3 * (run.config.train.images / 1024) ** -0.4
+    away = math.log(run.config.train.peak_lr / best)
+    return math.exp(0.2 * away**2 + 0.001 * run.config.train.seed)
+
+
+def trained(planned, rows=None, stop_after=None):
+    """Plays a sweep; rows gain one run after another."""
+    cells, rows = planned_cells(planned), {} if rows is None else rows
+    while (made := choice(cells, rows, 2)).open:
+        for run in made.open:
+            if stop_after is not None and len(rows) >= stop_after:
+                return made, rows
+            rows[run.run_id] = ("finished", loss(run))
+    return made, rows
+
+
+def test_cells_hold_every_rate_with_all_its_seeds(planned):
+    cells = planned_cells(planned)
+    assert len(cells) == 9
+    assert sum(len(runs) for one in cells for runs in one.runs.values()) == len(planned) == 90
+    for one in cells:
+        assert one.cell.rates == (0.25, 0.5, 1.0, 2.0, 4.0)
+        assert {run.config.train.seed for runs in one.runs.values() for run in runs} == {0, 1}
+
+
+def test_two_rates_a_cell_and_no_more(planned):
+    made, rows = trained(planned)
+    assert len(rows) == len(made.chosen) == 2 * 2 * 9
+    assert made.later_runs == 0
+    runs, hours = at_most(planned_cells(planned))
+    assert runs == 36
+    assert hours == pytest.approx(sum(run.cost.core_hours for run in made.chosen))
+    cells = planned_cells(planned)
+    found = {run.run_id for run in made.chosen}
+    best = [min(loss(run) for runs in one.runs.values() for run in runs) for one in cells]
+    got = [min(loss(run) for runs in one.runs.values() for run in runs if run.run_id in found) for one in cells]
+    assert sum(a == b for a, b in zip(best, got, strict=True)) >= 7
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 7, 21, 35])
+def test_killed_and_started_again_it_chooses_the_same_runs(planned, stop_after):
+    whole, _ = trained(planned)
+    part, rows = trained(planned, stop_after=stop_after)
+    assert len(part.chosen) + part.later_runs == 36
+    again, _ = trained(list(reversed(planned)), rows)  # the order of the spec's runs plays no part
+    assert again.chosen == whole.chosen
+
+
+def test_rows_of_rates_that_were_not_chosen_change_nothing(planned):
+    whole, _ = trained(planned)
+    chosen = {run.run_id for run in whole.chosen}
+    others = {run.run_id: ("finished", 1e-3) for run in planned if run.run_id not in chosen}
+    assert trained(planned, others)[0].chosen == whole.chosen
+
+
+def test_a_failed_run_holds_its_round_and_a_diverged_one_does_not(planned):
+    cells = planned_cells(planned)
+    first = choice(cells, {}, 2).open
+    rows = {run.run_id: ("finished", loss(run)) for run in first}
+    rows[first[0].run_id] = ("failed", None)
+    assert choice(cells, rows, 2).open == first[:1]
+    rows[first[0].run_id] = ("diverged", None)
+    assert choice(cells, rows, 2).open != first[:1]
+
+
+def test_status_counts_what_is_not_chosen_yet(planned, tmp_path):
+    made, _ = trained(planned, stop_after=0)
+    costs = {run.run_id: run.cost.core_hours for run in made.chosen}
+    record = {"name": "small", "runs": list(costs), "core_hours": costs, **note(made, 3)}
+    results = ResultsFolder(tmp_path / "out", new=True)
+    results.begin(record, {run.run_id: run.config.to_json() for run in made.chosen})
+    found = sweep_status(results)
+    assert (len(found.statuses), found.runs_later) == (4, 32)
+    assert found.core_hours_left == pytest.approx(at_most(planned_cells(planned))[1])
+    assert not found.ended
+    assert "and at most 32 more" in str(found)
+    assert cells_of_a_round(results, planned_cells(planned), workers=64) == 3
+
+
+def test_a_dry_run_says_what_it_costs_at_most(tmp_path):
+    answer = scalelaw("sweep", spec(tmp_path), "-o", tmp_path / "out", "--lr", "two-trial", "--dry-run")
+    assert answer.returncode == 0, answer.stderr
+    assert "at most two rates each: at most" in answer.stdout
+    assert not (tmp_path / "out").exists()
