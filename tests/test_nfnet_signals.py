@@ -55,7 +55,12 @@ def test_each_block_alone_keeps_the_variance(name: str) -> None:
     variant = find(name)
     params = nfnet.init(variant, 10, jax.random.key(0))
     blocks = nfnet.bind(variant, 10, params).blocks
-    branch = jax.jit(lambda index, x: blocks[index].branch(nfnet.activation(x) * blocks[index].beta), static_argnums=0)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def branch(index, x):
+        images, gates = blocks[index].factors(nfnet.activation(x) * blocks[index].beta)
+        return images * gates
+
     for index, (shape, s) in enumerate(zip(variant.blocks, nfnet.expected_scales(variant), strict=True)):
         x = s * np.random.default_rng(index).standard_normal((2, 56, 56, shape.channels_in), dtype=np.float32)
         assert abs(variance(branch(index, x)) - 1) < 0.15, f"block {index}"

@@ -120,11 +120,12 @@ class NFBlock(nnx.Module):
             self.conv_shortcut = conv(1, shape.channels_in, shape.channels_out)
         self.skip_gain = start.full((), 0.0)
 
-    def branch(self, a: Images, way: Way = "products") -> Images:
-        """The residual branch of the scaled activations `a`, before stochastic depth, skip gain and alpha."""
+    def factors(self, a: Images, way: Way = "products") -> tuple[Images, Images]:
+        """Two factors whose product is the residual branch of the scaled activations `a`, before stochastic depth, skip
+        gain and alpha: images, and their gates, the same for all pixels of a channel."""
         out = self.conv1(activation(self.conv0(a, way)), way)
         out = self.conv2(activation(self.conv1b(activation(out), way)), way)
-        return 2 * self.squeeze_excite(out, way) * out
+        return out, 2 * self.squeeze_excite(out, way)
 
     def shortcut(self, x: Images, a: Images, way: Way = "products") -> Images:
         """x itself; where shape changes the scaled activations `a`, pooled if strided, through a 1x1 convolution."""
@@ -135,11 +136,12 @@ class NFBlock(nnx.Module):
     def __call__(self, x: Images, way: Way = "products", *, drop: float = 0.0, keys: Array | None = None) -> Images:
         """`drop` is the probability that an image skips the branch; as published, the others are not rescaled."""
         a = activation(x) * self.beta
-        branch = self.branch(a, way)
+        out, gate = self.factors(a, way)
+        gate = ALPHA * self.skip_gain[...].astype(x.dtype) * gate  # here, so that its gradient sums no pixels
         if drop > 0.0:
             kept = _kept(keys, 1 - drop, (1, 1, 1))
-            branch = jnp.where(kept.T if way == "columns" else kept, branch, 0)
-        return self.shortcut(x, a, way) + ALPHA * self.skip_gain[...].astype(x.dtype) * branch
+            gate = jnp.where(kept.T if way == "columns" else kept, gate, 0)
+        return self.shortcut(x, a, way) + gate * out
 
 
 class NFNet(nnx.Module):
