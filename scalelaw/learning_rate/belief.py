@@ -79,7 +79,7 @@ def _believe(cells: tuple[Cell, ...], trials: tuple[Trial, ...]) -> Belief:
         search = _Mode(prior, pairs, free)
         start = np.vstack([z, z + 0.7 * np.diag(_PRIOR[:, 1])])
         options = {"maxfev": _EVALUATIONS, "xatol": 0.02, "fatol": 0.01, "initial_simplex": start}
-        z = minimize(search, z, method="Nelder-Mead", options=options).x
+        z = minimize(search, z, method="Nelder-Mead", options=options).x  # type: ignore[call-overload]
     found = _posterior(prior, pairs, z, free)
     # the trend never rises with size or length
     held = free.copy()
