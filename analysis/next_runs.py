@@ -2,6 +2,7 @@
 
     python analysis/next_runs.py                     # 100 draws a world
     python analysis/next_runs.py --only broken --draws 40
+    python analysis/next_runs.py --draws 60 --again loss   # of recorded worlds, only the planned runs for the loss
 
 A pilot sweep (5 sizes x 5 lengths, three cells of three seeds) is drawn from a known world; the target lies at 64 times
 its dearest run. Each design spends a share of the target's compute; the surface is then fitted to all runs, and its
@@ -271,6 +272,7 @@ def main() -> None:
     old = before.pop("worlds")
     kept = {one["world"]: one for one in old if (one["draws"], one["seed"]) == (args.draws, args.seed)}
     now = {**provenance(), "command": "python analysis/next_runs.py " + " ".join(sys.argv[1:])}
+    del now["noise"]  # of coverage.py
     named = [world for world in WORLDS if args.only in str(world)]
     with ProcessPoolExecutor(args.workers) as pool:
         if args.again:
