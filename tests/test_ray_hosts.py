@@ -21,7 +21,12 @@ from scalelaw.sweep.resources import RaySection
 
 pytestmark = pytest.mark.slow
 
-ONE = TINY.replace("[200, 600]", "1000").replace("[0.4, 0.8]", "0.4").replace("[0, 1]", "0")
+ONE = (
+    TINY.replace("[train]", "[train]\nevaluations = 1")
+    .replace("[200, 600]", "160")
+    .replace("[0.4, 0.8]", "0.4")
+    .replace("[0, 1]", "0")
+)
 TWO_HOSTS = ONE + "[ray]\nhosts = 2\n[devices]\nparams = 2\n"
 
 
@@ -93,7 +98,7 @@ def test_one_run_on_two_hosts_of_which_one_is_killed_ends_as_one_process_does(tm
     alone, both = (RunTable.load(folder).frame.iloc[0] for folder in (tmp_path / "alone", out))
     assert (alone["devices"], both["devices"]) == (1, 2)
     assert both["val_loss"] == pytest.approx(alone["val_loss"], rel=1e-4)
-    assert both["images_seen"] == alone["images_seen"] == 1000
+    assert both["images_seen"] == alone["images_seen"] == 160
 
 
 def test_an_interrupted_sweep_goes_on_and_ends_in_the_table_of_the_local_engine(tmp_path):
