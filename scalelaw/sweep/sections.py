@@ -101,6 +101,7 @@ class ModelSection(Section):
 class TrainSection(Section):
     """[train]: every list spans the grid; exactly one of epochs, images and core_hours is the length.
 
+    Rates are numbers, a table as `Around`, or a sentence, "around 1.6 by factors of 2, 3 points".
     With `lr_scaling` "linear" the rates are those of 256 images a step, and a run's own is rate x batch_size / 256
     (Goyal et al. 2017, arXiv 1706.02677); with "none", the default, they are the runs' own.
     """
