@@ -84,9 +84,12 @@ def write_json(path: Path, value: Any, through: Writes | None = None) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n", through)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # `json.dumps` would make one every time
+
+
 def canonical(value: Any) -> str:
     """JSON text that is the same for equal values: keys sorted, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)
 
 
 def read_json(path: Path) -> Any:
