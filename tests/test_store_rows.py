@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from stored_sweep import IDS, World, commit, quick_world
 
+from scalelaw.launch.compaction import compact_by_lot
 from scalelaw.runs import ResultsFolder, RunTable, files, open_results, traces
 from scalelaw.runs.store.place import Place
 
@@ -59,6 +60,18 @@ def test_reading_takes_one_listing_and_only_rows_that_are_newer(world, monkeypat
     counts.clear()
     assert len(RunTable.load(world.uri)) == len(IDS)
     assert counts == {"marks": 1, "listing": 1, "buffer": 1}  # that table alone: the rows are here
+
+
+def test_runs_that_shells_start_are_compacted_now_and_then_without_a_listing_after_each(world, monkeypatch):
+    here = world.begun()
+    for run_id in IDS[:2]:
+        commit(here, run_id)
+    counts = counted(monkeypatch)
+    compact_by_lot(here, IDS[1:2])
+    assert counts == {}
+    compact_by_lot(here, IDS[:2])  # the first one's id is 0
+    assert counts["listing"] == 1
+    assert (world.stored / "runs.parquet").exists()
 
 
 def test_a_worker_of_few_runs_lists_nothing(world, monkeypatch):

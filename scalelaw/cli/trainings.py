@@ -113,7 +113,7 @@ def run(
     """
     from scalelaw import stopping
     from scalelaw.errors import UserError
-    from scalelaw.launch.compaction import compact_if_due
+    from scalelaw.launch.compaction import compact_by_lot, compact_if_due
     from scalelaw.runs import open_results
     from scalelaw.runs.store import is_uri
 
@@ -150,7 +150,9 @@ def run(
 
     with stopping.unfinished_if_unheard():
         failed = Worker(folder, emit, threads=threads, any_devices=any_devices).work(ids)
-    if not is_uri(results) and (coordinator is None or _leads()):  # there it would take a listing after every run
+    if is_uri(results):
+        compact_by_lot(folder, ids)
+    elif coordinator is None or _leads():
         compact_if_due(folder)
     return 1 if failed else 0
 
