@@ -29,7 +29,7 @@ def train_in_two_trials(
 
     cells = two_trials.planned_cells(planned)
     if dry_run:
-        _print_cells(checked, cells, len(planned), workers or engines.workers_or_one(checked))
+        _print_cells(checked, cells, len(planned))
         return []
     console = listened_console()
     least = two_trials.cells_of_a_round(results, cells, workers or engines.local_workers(checked))
@@ -90,7 +90,7 @@ def _said(console: Any, results: ResultsFolder, cells: tuple[PlannedCell, ...], 
         console.print(f"{beside} rows of other runs were not looked at", highlight=False)
 
 
-def _print_cells(checked: Spec, cells: tuple[PlannedCell, ...], grid: int, workers: int) -> None:
+def _print_cells(checked: Spec, cells: tuple[PlannedCell, ...], grid: int) -> None:
     from textwrap import fill
 
     from scalelaw.launch.two_trials import MOST, at_most
@@ -112,4 +112,4 @@ def _print_cells(checked: Spec, cells: tuple[PlannedCell, ...], grid: int, worke
     print(fill(describe(data), 80))
     print(f"{len(cells)} cells, at most two rates each: at most {runs} of the grid's {grid} runs")
     print(f"at most {hours:.3g} TPU-v4 core-hours at {checked.sweep.utilisation:.0%} utilisation")
-    print(f"in rounds of {max(2, workers)} cells or more, cheap ones first")
+    print("in rounds, cheap cells first")

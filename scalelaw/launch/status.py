@@ -30,7 +30,6 @@ class SweepStatus:
         statuses: of every run, by its id.
         core_hours_spent: TPU v4: of the rows there are, and of the shares of runs under way.
         core_hours_left: of what is neither finished nor diverged; None where the sweep did not note a run's cost.
-        runs_later: at most, that a sweep in two trials has still to choose; `core_hours_left` has their cost.
         running: the runs under way.
         failures: failed runs, each with the last line of its error.
         seconds_left: wall-clock seconds until all is done, with as many workers as are at work; None when none is, or
@@ -40,13 +39,14 @@ class SweepStatus:
         money: dollars, where a price was named.
         law: the law so far.
         problems: a sentence for every row that cannot be read.
+        runs_later: at most, that a sweep in two trials has still to choose; `core_hours_left` has their cost.
+        stopped_early: pending runs that a sweep by halving goes on with no more; nothing of them is left.
     """
 
     source: str
     statuses: Mapping[str, Status]
     core_hours_spent: float
     core_hours_left: float | None
-    runs_later: int
     running: tuple[Unfinished, ...]
     failures: tuple[tuple[str, str], ...]
     seconds_left: float | None
@@ -55,6 +55,8 @@ class SweepStatus:
     money: Money | None
     law: LawSoFar
     problems: tuple[str, ...]
+    runs_later: int = 0
+    stopped_early: int = 0
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -66,7 +68,7 @@ class SweepStatus:
     def ended(self) -> bool:
         """Whether nothing is under way or still to be tried for the first time."""
         counts = self.counts
-        return not counts["running"] and not counts["pending"] and not self.runs_later
+        return not counts["running"] and counts["pending"] <= self.stopped_early and not self.runs_later
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, None for what is unknown."""
@@ -75,6 +77,7 @@ class SweepStatus:
             "core_hours_spent": self.core_hours_spent,
             "core_hours_left": self.core_hours_left,
             "runs_later": self.runs_later,
+            "stopped_early": self.stopped_early,
             "seconds_left": self.seconds_left,
             "worker_seconds_left": self.worker_seconds_left,
             "time_left_basis": "measured" if self.measured else "assumed",
@@ -97,6 +100,8 @@ class SweepStatus:
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.statuses)} runs"]
         lines += [f"  {word:<9} {count:>5}" for word, count in self.counts.items()]
+        if self.stopped_early:
+            lines.append(f"  of those pending {self.stopped_early} were stopped early, their rate being behind")
         if self.runs_later:
             lines.append(f"  and at most {self.runs_later} more, whose rates are chosen as the cheap runs end")
         to_go = "unknown" if self.core_hours_left is None else f"{self.core_hours_left:.3g}"
@@ -168,7 +173,8 @@ def sweep_status(
     statuses = folder.statuses(run_ids, watch=watch, rows=table)
     costs, utilisation = record.get("core_hours", {}), record.get("utilisation", DEFAULT_UTILISATION)
     later = record.get("two_trial", {})
-    not_done = {run_id: status for run_id, status in statuses.items() if status not in DONE}
+    stopped = {run_id for run_id in record.get("stopped_early", []) if statuses.get(run_id) == "pending"}
+    not_done = {run_id: how for run_id, how in statuses.items() if how not in DONE and run_id not in stopped}
     open_runs = unfinished(folder.root, not_done, speeds=measured_speeds(rows), costs=costs, utilisation=utilisation)
     running = tuple(run for run in open_runs if statuses[run.run_id] == "running")
     spent = sum((hours or 0.0 for hours in table["core_hours"].to_pylist()), 0.0)
@@ -186,7 +192,6 @@ def sweep_status(
         statuses=statuses,
         core_hours_spent=spent,
         core_hours_left=sum(known, later.get("core_hours_later", 0.0)) if len(known) == len(open_runs) else None,
-        runs_later=later.get("runs_later", 0),
         running=running,
         failures=tuple(
             (run_id, (error or "unknown").splitlines()[-1])
@@ -199,6 +204,8 @@ def sweep_status(
         money=None if prices is None else money(prices, rows, open_runs, utilisation=utilisation),
         law=law,
         problems=tuple(problems),
+        runs_later=later.get("runs_later", 0),
+        stopped_early=len(stopped),
     )
 
 

@@ -23,7 +23,8 @@ CLIFF_ABOVE, CLIFF_BELOW = 0.5, 2.0
 """In units of p: a run further above its cell's best says only that its rate is too high (too low) by as much."""
 LEAST_SKEW = 0.05
 """Below it the basin is a parabola to four digits."""
-_ANYTHING = 5.0
+_ANYTHING = 50.0
+"""One run in ten lies beyond the cliff, its loss anywhere within a factor exp(5)."""
 _REACH = 4.0
 
 
