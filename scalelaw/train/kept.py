@@ -83,7 +83,7 @@ class Shelf:
             called, in_shardings=given, out_shardings=into, donate_argnums=(0,) if reuse else (), keep_unused=True
         )
         if self.folder is None:
-            return jitted.lower(*arguments).compile()
+            return jitted.lower(*arguments).compile(self._options)
         shapes = _shapes(arguments)
         question = self.folder / f"{name}-{_digest(self.sources, self.surroundings, shapes)}.txt"
         answer = (_read(question) or b"").decode(errors="replace")
@@ -95,12 +95,18 @@ class Shelf:
         file = self.folder / f"{answer}.program"
         found = self._load(file)
         if not found:
-            found = _compiled(lowered)
+            found = _compiled(lowered, self._options)
             with contextlib.suppress(ValueError, NotImplementedError):  # of a kind that jax does not serialise
                 _write(file, pickle.dumps(serialize_executable.serialize(found)))
         if file.exists():
             _write(question, answer.encode())
         return found
+
+    @property
+    def _options(self) -> dict[str, str | bool]:
+        """One thread compiles all kernels in one piece: cutting them up for several costs it an eighth more."""
+        alone = self.devices[0].platform == "cpu" and os.environ.get("NPROC") == "1"
+        return {"xla_cpu_parallel_codegen_split_count": "1"} if alone else {}
 
     def _load(self, file: Path) -> Compiled | None:
         body = _read(file)
@@ -192,13 +198,13 @@ def _digest(*words: str | None) -> str:
     return parts.hexdigest()[:40]
 
 
-def _compiled(lowered: Any) -> Compiled:
+def _compiled(lowered: Any, options: dict[str, str | bool]) -> Compiled:
     """Compiles, past JAX's own cache: what that gives cannot be written to disk again (jax 0.10, CPU)."""
     name = "jax_persistent_cache_min_compile_time_secs"
     before = jax.config.values[name]
     jax.config.update(name, math.inf)
     try:
-        return lowered.compile()
+        return lowered.compile(options)
     finally:
         jax.config.update(name, before)
 
