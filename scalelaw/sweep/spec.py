@@ -58,9 +58,9 @@ def read_spec(path: Path, *, planning: bool = False) -> Spec:
 
     `extends = "base.toml"` (relative to the file) takes another spec over. Sections of the upper file, `[[part]]`s and
     `[[zip]]`s (settings that vary together, row by row) are laid over what is there: keys win, a length replaces the
-    length, another `data.source` all of [data]. Parts add to the file's sections, not to each other. `[[exclude]]` leaves
-    runs out, `[[first]]` and a part's `priority` put them before others. A relative `data.path` is taken from the folder
-    one is in, and the images there are looked at.
+    length, another `data.source` all of [data]. Parts add to the file's sections, not to each other. `[[exclude]]`
+    leaves runs out, `[[first]]` and a part's `priority` put them before others. A relative `data.path` is taken from
+    the folder one is in, and the images there are looked at.
 
     Args:
         planning: images on disk need not be there where [data] states their number and classes.
