@@ -15,8 +15,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from scalelaw.errors import UserError
 from scalelaw.runs import RunTable, files
+from scalelaw.runs.traces import traces
 
 RECORDED = Path(__file__).resolve().parents[1] / "runs" / "recorded"
 
@@ -35,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--command", required=True, help="what trained the sweep")
+    parser.add_argument("--evaluations", action="store_true", help="keep every run's evaluations too")
     args = parser.parse_args()
     try:
         runs = RunTable.load(args.results)
@@ -43,6 +48,11 @@ def main() -> None:
             raise UserError(f"{args.results}: one commit and no problem is a record; found {commits}, {runs.problems}")
         target = RECORDED / args.results.name
         runs.write(target / "runs.parquet")
+        if args.evaluations:
+            table = traces(args.results, runs.run_id).to_table(columns=["run_id", "images_seen", "val_loss"])
+            table = table.filter(pc.is_valid(table["val_loss"])).replace_schema_metadata(None)
+            pq.write_table(table.sort_by([("run_id", "ascending"), ("images_seen", "ascending")]),
+                           target / "evaluations.parquet", compression="zstd")  # fmt: skip
         sweep = files.read_json(args.results / "sweep.json")
         sweep.pop("folder", None)  # where it was planned is nobody's business
         files.write_json(target / "sweep.json", sweep)

@@ -40,7 +40,7 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class Held(Exception):
-    """The run has come to where it is to be held; its checkpoint and trace are in place."""
+    """The run is where it is to be held; its checkpoint and trace are in place."""
 
 
 @dataclass(frozen=True)
@@ -279,15 +279,12 @@ class _Training:
         raise SystemExit(stopping.PREEMPTED)  # another process of this run was asked
 
     def _hold(self, metrics: dict[str, Any]) -> None:
-        """Ends here if this is the evaluation at which the run is to be held, or one after it."""
-        step, share = self.now.step, self.schedule.stop_at
-        if share is None or not share * self.order.images <= self._images() < self.order.images:
-            return
-        if metrics:  # else it is where its checkpoint has it
-            if step not in self.evaluate_after:
-                return
-            self._save(metrics, wait=True)
-        raise Held
+        """Ends at the evaluation at which the run is to be held."""
+        share, whole = self.schedule.stop_at, self.order.images
+        if share is not None and share * whole <= self._images() < whole:
+            if metrics:  # else it is where its checkpoint has it
+                self._save(metrics, wait=True)
+            raise Held
 
     def _remark(self) -> str | None:
         """What to say of a schedule that ended as planned: a network that learned nothing, if it did not."""
