@@ -141,9 +141,8 @@ def read(run: Path) -> Claim | None:
         return None
     for token in tokens:
         try:
-            with open(
-                run / HELD / token / BEAT, encoding="utf-8"
-            ) as file:  # opened, so that a network's cache is asked
+            # opened, so that a network's cache is asked
+            with open(run / HELD / token / BEAT, encoding="utf-8") as file:
                 facts = json.load(file)
                 beat_ns = os.fstat(file.fileno()).st_mtime_ns
         except (OSError, ValueError):
