@@ -212,7 +212,7 @@ def test_a_dry_run_lists_runs_in_80_columns_and_writes_nothing(capsys, tmp_path)
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == "every run: batch 16, recipe pretrain"
-    assert lines[1].split() == ["run", "variant", "epochs", "peak", "lr", "seed", "core-h", "time"]
+    assert lines[1].split() == ["run", "variant", "epochs", "peak", "lr", "seed", "core-h", "here"]
     assert sum(len(line.split()) == 8 and line[:16].isalnum() for line in lines[2:10]) == 8
     assert "8 runs" in out
     assert "core-hours" in out

@@ -66,7 +66,9 @@ def test_killed_on_one_machine_and_taken_up_on_another_a_run_ends_as_if_it_had_n
         answer = work(moment, tmp_path / f"machine{k % 2}", bucket.as_uri(), run_id)
         assert answer.returncode == -signal.SIGKILL, answer.stdout + answer.stderr
         assert "damaged" not in answer.stderr
-        assert ("goes on at step" in answer.stdout) == (k > 0), "a checkpoint in the store was not gone on from"
+        if moment in ("end", "row"):  # the others may strike while what an earlier attempt left here is pushed
+            assert "goes on at step" in answer.stdout, "a checkpoint in the store was not gone on from"
+        assert k or "goes on at step" not in answer.stdout
         assert (bucket / run_id / "row.parquet").exists() == (moment == "row")
     answer = work("never", tmp_path / "fresh", bucket.as_uri(), run_id)
     assert answer.returncode == 0, answer.stdout + answer.stderr

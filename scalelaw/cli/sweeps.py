@@ -88,9 +88,9 @@ def sweep(
         raise UserError(f"--workers {workers}: must be at least 1")
     engines.check_address(engine, ray_address)
     if prepare and (lr == "two-trial" or halving):
-        raise UserError("--prepare: which runs go on is chosen as others end; leave it out, or take the whole grid")
+        raise UserError("--prepare: here runs are chosen as others end; leave it out, or take the whole grid")
     if json and (lr == "two-trial" or halving):
-        raise UserError("--json: which runs go on is chosen as others end; leave it out, or plan the whole grid")
+        raise UserError("--json: here runs are chosen as others end; leave it out, or plan the whole grid")
     if not dry_run:
         refuse_flags({"--hardware": hardware, "--devices": devices, "--price": price, "--utilisation": utilisation,
                       "--json": json or None})  # fmt: skip
