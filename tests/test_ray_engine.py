@@ -115,11 +115,11 @@ def test_a_lost_node_costs_the_run_in_flight_only(engine):
 
         def emit(event: dict[str, Any]) -> None:
             engine.events.append(event)
-            if event["event"] == "started" and node in small.worker_nodes:  # a short run's end is heard before the loss
-                for run_id in engine.ids:
-                    (engine.moods / run_id).unlink(missing_ok=True)
+            if event["event"] == "started" and node in small.worker_nodes:
                 small.add_node(num_cpus=1, object_store_memory=STORE)
                 small.remove_node(node, allow_graceful=False)
+                for run_id in engine.ids:  # not sooner: the run in flight may have yet to read that it is long
+                    (engine.moods / run_id).unlink(missing_ok=True)
 
         assert set(engine.run(workers=1, emit=emit).values()) == {"finished"}
     ((run_id, reason),) = lost(engine)
