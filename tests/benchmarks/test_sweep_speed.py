@@ -14,7 +14,7 @@ from scalelaw.runs import ResultsFolder
 from scalelaw.sweep import expand, read_spec
 
 AT_LEAST = 1.7
-IMAGES, RUNS = 5_000, 8
+IMAGES, RUNS = 120_000, 8  # long beside what a worker takes to start
 SPEC = f"""
 [sweep]
 name = "two-cores"
