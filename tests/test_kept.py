@@ -188,3 +188,25 @@ def test_what_nobody_asks_for_makes_room(folder):
     Counted(5.0).on(shelf(SOURCE, "another"))
     assert not old.exists()
     assert len(list(folder.glob("*.program"))) == 1
+
+
+class Hostile:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("which", ["folder", "file"])
+def test_what_others_may_write_is_never_unpickled(folder, tmp_path, which):
+    add, mark = Counted(), tmp_path / "mark"
+    add.on(shelf())
+    (program,) = folder.glob("*.program")
+    kept._write(program, pickle.dumps(Hostile(mark)))
+    (folder if which == "folder" else program).chmod(0o777)
+    np.testing.assert_array_equal(add.on(shelf()), [3, 4, 5, 6])
+    assert not mark.exists()
+    assert add.traced == 2

@@ -5,8 +5,9 @@ loading its machine code. Here the question is what the program follows from: th
 devices, the recipe, and the shapes of all arguments. An answer names a program, which is found by its own text too:
 sources that changed without changing the program cost a trace and no compilation.
 
-What is kept lies beside JAX's cache and is trusted as that is: both hold machine code, so whoever may write there may
-run what he likes. A file that is damaged counts as absent.
+What is kept lies beside JAX's cache. Both hold machine code, and JAX reads its form of a compiled program by pickle, so
+whoever may write there may run what he likes: a folder or file that is not this user's own, or that others may write
+to, counts as absent, and so does a file that is damaged. Nothing that a user hands in is read here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 import os
 import pickle
 import platform
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -96,7 +98,8 @@ class Shelf:
         found = self._load(file)
         if not found:
             found = _compiled(lowered, self._options)
-            with contextlib.suppress(ValueError, NotImplementedError):  # of a kind that jax does not serialise
+            # Backends that cannot serialise programs say so by these errors; there is nothing to keep then.
+            with contextlib.suppress(ValueError, NotImplementedError):
                 _write(file, pickle.dumps(serialize_executable.serialize(found)))
         if file.exists():
             _write(question, answer.encode())
@@ -113,6 +116,7 @@ class Shelf:
         if body is None:
             return None
         try:
+            # No input of a user: `_read` gives what this user's own processes wrote where nobody else may write.
             program, inside, out = pickle.loads(body)
             return serialize_executable.deserialize_and_load(program, inside, out, execution_devices=self.devices)
         except Exception:  # of another version, or of a machine that this one does not equal after all
@@ -213,6 +217,8 @@ def _read(file: Path) -> bytes | None:
     """What `_write` wrote; None when it is not there or not whole."""
     try:
         with file.open("rb") as opened:
+            if not all(map(_is_ours_alone, (os.stat(file.parent), os.fstat(opened.fileno())))):
+                return None
             check, body = opened.read(SHA_BYTES), opened.read()
         if hashlib.sha256(body).digest() != check:
             return None
@@ -222,10 +228,16 @@ def _read(file: Path) -> bytes | None:
     return body
 
 
+def _is_ours_alone(facts: os.stat_result) -> bool:
+    """Whether a file or folder belongs to this user, and nobody else may write to it."""
+    return facts.st_uid == os.getuid() and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _write(file: Path, body: bytes) -> None:
     """Keeps it if that can be done, and drops what nobody has asked for in a long time."""
     whole = hashlib.sha256(body).digest() + body
     with contextlib.suppress(UserError, OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write_atomically(file, lambda temporary: temporary.write_bytes(whole))
         for other in file.parent.iterdir():
             if time.time() - other.stat().st_mtime > 86400 * DAYS:
