@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from scalelaw.errors import UserError
-from scalelaw.runs.schema import COLUMNS, arrow_field, arrow_schema
+from scalelaw.runs.schema import COLUMNS, Run, arrow_field, arrow_schema
 
 Metadata = Mapping[str, Mapping[bytes, bytes]]
 
@@ -98,3 +99,21 @@ def _plain(values: pd.Series) -> pa.Array:
         return pa.Array.from_pandas(values)
     except pa.ArrowException:  # values of several types
         return pa.array([None if pd.isna(value) else str(value) for value in values], type=pa.string())
+
+
+def of_runs(runs: list[Run]) -> pa.Table:
+    """An Arrow table of runs with the schema of `Run`."""
+    return pa.Table.from_pylist([asdict(run) for run in runs], schema=arrow_schema())
+
+
+def one_row(table: pa.Table, run_id: str, path: Path) -> pa.Table:
+    """The table, which must be the one row of the run.
+
+    Raises:
+        UserError: when it is not.
+    """
+    found = table["run_id"].to_pylist()
+    if found != [run_id]:
+        held = f"holds the run {found[0]!r}" if len(found) == 1 else f"holds {len(found)} rows"
+        raise UserError(f"{path}: {held}, not the one row of its folder's run; remove it")
+    return table

@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from scalelaw.errors import UserError
 from scalelaw.runs import arrow, files, looks, stamps
 from scalelaw.runs.claims import HELD, Claim, Watch
 from scalelaw.runs.lease import Lease, clear, is_held, lease, must_watch
-from scalelaw.runs.schema import Run, Status, arrow_schema
+from scalelaw.runs.schema import Run, Status
 
 PLACES = ("path", "holdout_path", "exclude", "cache")
 """Settings of [data] that are paths."""
@@ -182,7 +181,7 @@ class ResultsFolder:
         """
         assert run.run_id is not None
         through = None if held is None else held.write
-        files.write_parquet(self.run_path(run.run_id) / "row.parquet", rows_to_arrow([run]), through)
+        files.write_parquet(self.run_path(run.run_id) / "row.parquet", arrow.of_runs([run]), through)
 
     def drop_torn(self, run_id: str) -> None:
         """Removes what a killed attempt of a run was writing aside; only for whoever holds the run's lease."""
@@ -232,7 +231,7 @@ class ResultsFolder:
             if found is not None and found != compacted.get(run_id):
                 path = self.run_path(run_id) / "row.parquet"
                 try:
-                    parts.append(_one_row(arrow.aligned(files.read_parquet(path), path), run_id, path))
+                    parts.append(arrow.one_row(arrow.aligned(files.read_parquet(path), path), run_id, path))
                     fresh[run_id] = found
                 except UserError as error:
                     unread += error.messages
@@ -293,16 +292,3 @@ class ResultsFolder:
             if held and status not in DONE and is_held(self.run_path(run_id) / "lease", watched):
                 found[run_id] = "running"
         return found
-
-
-def rows_to_arrow(runs: list[Run]) -> pa.Table:
-    """An Arrow table of runs with the schema of `Run`."""
-    return pa.Table.from_pylist([asdict(run) for run in runs], schema=arrow_schema())
-
-
-def _one_row(table: pa.Table, run_id: str, path: Path) -> pa.Table:
-    found = table["run_id"].to_pylist()
-    if found != [run_id]:
-        held = f"holds the run {found[0]!r}" if len(found) == 1 else f"holds {len(found)} rows"
-        raise UserError(f"{path}: {held}, not the one row of its folder's run; remove it")
-    return table

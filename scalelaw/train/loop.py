@@ -24,7 +24,7 @@ from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Source
 from scalelaw.train.evaluation import Evaluation, Stopped, diverging, evaluate, guessing
 from scalelaw.train.functions import State
-from scalelaw.train.schedule import Schedule, learning_rate
+from scalelaw.train.schedule import Held, Schedule, learning_rate
 from scalelaw.train.standing import Standing
 from scalelaw.train.step import Programs
 from scalelaw.train.supply import Supply
@@ -35,12 +35,7 @@ QUICK_HOLDOUT = 1024  # held-out images of the evaluations on the way; the last 
 DIVERGED_EVALUATIONS = 3
 EVENT_SECONDS = 0.5
 FLUSH_SECONDS = 30.0
-
 Emit = Callable[[dict[str, Any]], None]
-
-
-class Held(Exception):
-    """The run is where it is to be held; its checkpoint and trace are in place."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ from scalelaw.train.meter import Meter
 TRACE_ROWS = 64  # about so many rows of a run's trace, whatever its length
 
 
+class Held(Exception):
+    """The run is where it is to be held; its checkpoint and trace are in place."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """One run's schedule.

@@ -23,10 +23,11 @@ from scalelaw.runs.lease import Lease, LeaseLost
 from scalelaw.sweep import DataFacts, RunConfig, data_facts, identity, run_cost
 from scalelaw.sweep.recipes import Recipe, rules_of
 from scalelaw.sweep.sections import SweepSection
-from scalelaw.train import data, loop, mesh, processes, single, step
+from scalelaw.train import data, mesh, processes, single, step
 from scalelaw.train.capacity import check_capacity
 from scalelaw.train.data import Source
 from scalelaw.train.origin import Elsewhere
+from scalelaw.train.schedule import Held
 
 Emit = Callable[[dict[str, Any]], None]
 ERROR_LINES = 12
@@ -161,7 +162,7 @@ class Worker:
                 row = replace(row, devices=programs.layout.devices)
                 row, seconds = single.trained(row, config, source, rules, programs, self._habits(run_id, held))
                 self._note(run_id, held, {**noted, "seconds": {**seconds, "compile": compile_seconds}})
-            except loop.Held:  # it has no row, and is pending until it is to go on
+            except Held:  # it has no row, and is pending until it is to go on
                 self._note(run_id, held, {**noted, "held_at": self.sweep["stop_at"]})
                 self.emit({"run_id": run_id, "event": "done", "status": "pending", "val_loss": None, "top1_error": None,
                            "images": None, "seconds": None, "error": None})  # fmt: skip

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from scalelaw import stopping
 from scalelaw.errors import UserError
+from scalelaw.runs import arrow
 from scalelaw.runs.claims import Claim, Watch
-from scalelaw.runs.folder import CHECKPOINTS, DONE, ResultsFolder, rows_to_arrow
+from scalelaw.runs.folder import CHECKPOINTS, DONE, ResultsFolder
 from scalelaw.runs.lease import Lease
 from scalelaw.runs.schema import UNREPEATABLE, Run, Status
 from scalelaw.runs.store import claim, mirror, pushing, snapshots
@@ -208,7 +209,7 @@ class StoredFolder(ResultsFolder):
         pusher.stop(push=False)
         while True:
             try:
-                self._push_row(run_id, rows_to_arrow([run]), pusher)
+                self._push_row(run_id, arrow.of_runs([run]), pusher)
                 break
             except StoreError as error:
                 if time.monotonic() > until or stopping.asked():
