@@ -7,10 +7,10 @@ FIND_PYTHON := for name in $(PYTHON) python3.13 python3.12 python3.11 python3 py
 	if "$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then echo "$$name"; break; fi; done
 
-.PHONY: help demo demo-predict test check figures bench bench-gpu clean
+.PHONY: help demo demo-predict test check figures figure1 bench bench-gpu clean
 
 help:  ## what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 .venv/installed: pyproject.toml constraints.txt
 	@python=$$($(FIND_PYTHON)); \
@@ -42,6 +42,8 @@ check: .venv/installed  ## format, lint, types, layers, then make test
 	$(MAKE) --no-print-directory test
 
 figures: .venv/installed  ## redraw README's figures from runs/recorded/, training nothing
+	$(BIN)/python analysis/figure1.py
+	$(BIN)/python analysis/error_vs_loss.py
 	$(BIN)/python analysis/figure2.py
 	$(BIN)/python analysis/figure3.py
 	$(BIN)/python analysis/frontier.py
@@ -52,6 +54,9 @@ figures: .venv/installed  ## redraw README's figures from runs/recorded/, traini
 	$(BIN)/python analysis/learning_rate_basins.py
 	$(BIN)/python analysis/prediction.py
 	$(BIN)/python analysis/figure2.py runs/recorded/digits -o analysis/figures/digits
+
+figure1: .venv/installed  ## redraw Figure 1, error after fine-tuning, from runs/recorded/transfer
+	$(BIN)/python analysis/figure1.py
 
 bench: .venv/installed  ## speed and memory, as ratios against a peer or a limit
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only -s -m "slow or not slow" -p no:xdist

@@ -1,6 +1,7 @@
 """Copies a finished sweep into runs/recorded/<name>/ with its provenance: commit, machine, command, versions.
 
     python analysis/record.py results/demo --command "make demo"
+    python analysis/record.py results/figure1-laptop --name transfer --command "scalelaw finetune ..."
 
 Run it on the machine that trained the sweep. Runs of several commits are refused: train them again.
 """
@@ -39,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--command", required=True, help="what trained the sweep")
+    parser.add_argument("--name", help="of the record; that of the results folder unless given")
     parser.add_argument("--evaluations", action="store_true", help="keep every run's evaluations too")
     args = parser.parse_args()
     try:
@@ -46,7 +48,7 @@ def main() -> None:
         commits = sorted(set(runs.commit))
         if len(commits) != 1 or runs.problems:
             raise UserError(f"{args.results}: one commit and no problem is a record; found {commits}, {runs.problems}")
-        target = RECORDED / args.results.name
+        target = RECORDED / (args.name or args.results.name)
         runs.write(target / "runs.parquet")
         if args.evaluations:
             table = traces(args.results, runs.run_id).to_table(columns=["run_id", "images_seen", "val_loss"])

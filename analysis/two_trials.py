@@ -1,5 +1,5 @@
-"""Learning rate in two trials, replayed: on sweeps that tried many rates in every cell, what two chosen ones would have
-reached.
+"""Learning rate in two trials, replayed: on sweeps that tried many rates in every cell, what two chosen ones a cell
+would have reached.
 
     python analysis/two_trials.py            # prints the tables; -o FOLDER writes two_trials.md and two_trials.json
 
@@ -8,11 +8,14 @@ reaches over the lowest of its grid. The rules:
 
     constant        one rate for all cells, the best one in hindsight (the nearest of the grid).
     one trial       the first rate that `scalelaw sweep --lr two-trial` tries.
-    two trials      the better of its two.
+    two each        the better of two, in every cell.
+    two a cell      `--lr two-trial`: two a cell on average, one to three where each tells most; the best of them.
 
-It is replayed over orders of the cells: by cost, as a sweep does, and at random. Beside it stand two bounds of what
-could be reached at all: `left out` knows every rate of all other cells and then tries two; `own basin` is told, for
-every cell, the smooth curve through all of its own rates, and takes the two lowest points of it.
+Both are replayed over ten orders of the cells: by cost, as a sweep does, cells that cost the same in five ways, and
+five at random (nine where no cells cost the same). By cost neither the trials nor what they cost may come to more than
+two in every cell; at random, where cost plays no part, the trials may not. Beside them stand two bounds of what could
+be reached at all: `left out` knows every rate of all other cells and then tries two; `own basin` is told, for every
+cell, the smooth curve through all of its own rates, and takes the two lowest points of it.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from numpy.typing import NDArray
 from scalelaw.learning_rate.basin import phi
 from scalelaw.learning_rate.belief import believe
 from scalelaw.learning_rate.trials import Cell, Trial
-from scalelaw.learning_rate.two_trials import MOST, next_rate, schedule
+from scalelaw.learning_rate.two_trials import MEAN, MOST, next_rate, schedule
 from scalelaw.runs import RunTable
 
 Array = NDArray[np.float64]
@@ -38,11 +41,15 @@ HERE = Path(__file__).resolve().parent
 STEP_LAW = HERE.parent.parent / "shared" / "data" / "step_law_dense.csv"
 RECORDED = HERE.parent / "runs" / "recorded" / "two_trial"
 NEAR = float(np.log(1.001))
-RANDOM_ORDERS = 5
+ORDERS = 10
 ASKED = 40
 """Cells that the bound `left out` is asked for, at most."""
 WIDTH = 1.2
 """Of the rates that make a cell's own smooth curve, in ln rate."""
+
+
+def _log_loss(trial: Trial) -> float:
+    return np.inf if trial.log_loss is None else trial.log_loss
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,11 @@ class Grid:
     def lowest(self) -> Array:
         """ln of the lowest loss of every cell's grid, (cells,)."""
         return np.array([min(map(_log_loss, outcomes.values())) for outcomes in self.outcomes])
+
+    @property
+    def cost(self) -> Array:
+        """Of a trial, as size x length, (cells,)."""
+        return np.array([cell.size * cell.length for cell in self.cells])
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Replay:
-    """All rules on one grid; `random` holds two trials for every random order."""
+    """All rules on one grid; `each` and `two` hold a score for every order, the first by cost."""
 
     name: str
     cells: int
@@ -83,14 +95,14 @@ class Replay:
     constant_rate: float
     constant: Score
     one: Score
-    two: Score
-    random: tuple[Score, ...]
+    each: tuple[Score, ...]
+    two: tuple[Score, ...]
+    counts: tuple[float, ...]
+    """Share of the cells with one, two and three trials, by cost."""
+    cost: float
+    """Of two a cell, by cost, over that of two in every cell."""
     left_out: Score
     own_basin: Score
-
-
-def _log_loss(trial: Trial) -> float:
-    return np.inf if trial.log_loss is None else trial.log_loss
 
 
 def step_law(best_batch: bool) -> Grid:
@@ -104,9 +116,8 @@ def step_law(best_batch: bool) -> Grid:
     for at, (_, rows) in enumerate(table.sort_values([*keys, "peak_lr"]).groupby(keys)):
         first = rows.iloc[0]
         cells.append(Cell(first.params, first.tokens, tuple(rows.peak_lr), batch=first.batch_size_sequences))
-        outcomes.append(
-            {r: Trial(at, r, float(np.log(x))) for r, x in zip(rows.peak_lr, rows.smooth_loss, strict=True)}
-        )
+        losses = zip(rows.peak_lr, rows.smooth_loss, strict=True)
+        outcomes.append({rate: Trial(at, rate, float(np.log(loss))) for rate, loss in losses})
     name = "Step Law, (N, D) at its best batch" if best_batch else "Step Law, every (N, D, batch)"
     return Grid(name, tuple(cells), tuple(outcomes))
 
@@ -144,16 +155,29 @@ def constant(grid: Grid) -> tuple[float, Array]:
     return best, losses(best)
 
 
-def replayed(grid: Grid, order: Sequence[int] | None = None) -> tuple[Array, Array]:
-    """ln losses after one trial and after two, (cells,)."""
-    made = schedule(grid.cells, lambda at, rate: grid.outcomes[at][rate], order=order)
-    assert not made.open
-    assert max(np.bincount([trial.cell for trial in made.tried])) <= MOST
-    one, two = np.full(len(grid.cells), np.nan), np.full(len(grid.cells), np.inf)
+def orders(grid: Grid) -> list[tuple[list[int], bool]]:
+    """Ten orders of the cells, the first as a sweep takes them; and whether cost decides."""
+    cost, count = grid.cost, len(grid.cells)
+    size = np.array([cell.size for cell in grid.cells])
+    ways = ORDERS // 2 if len(np.unique(np.stack([cost, size]), axis=1).T) < count else 1
+    ties = [np.arange(count), *(np.random.default_rng(100 + way).permutation(count) for way in range(1, ways))]
+    by_cost = [(np.lexsort((tie, size, cost)).tolist(), True) for tie in ties]
+    rest = range(1, ORDERS - ways + 1)
+    return by_cost + [(np.random.default_rng(seed).permutation(count).tolist(), False) for seed in rest]
+
+
+def replayed(grid: Grid, order: Sequence[int], by_cost: bool, most: int) -> tuple[Array, Array, NDArray[np.int64]]:
+    """ln losses after one trial and after all, and how many there were, each (cells,)."""
+    prices = np.stack([np.ones(len(grid.cells)), grid.cost])[: 1 + by_cost].tolist()
+    made = schedule(grid.cells, lambda at, rate: grid.outcomes[at][rate], order=order, most=most, prices=prices)
+    count = np.bincount([trial.cell for trial in made.tried], minlength=len(grid.cells))
+    assert count.max() <= most
+    assert (prices @ count <= MEAN * np.sum(prices, axis=1) * (1 + 1e-6)).all()
+    first, best = np.full(len(grid.cells), np.nan), np.full(len(grid.cells), np.inf)
     for trial in made.tried:
-        one[trial.cell] = _log_loss(trial) if np.isnan(one[trial.cell]) else one[trial.cell]
-        two[trial.cell] = min(two[trial.cell], _log_loss(trial))
-    return one, two
+        first[trial.cell] = _log_loss(trial) if np.isnan(first[trial.cell]) else first[trial.cell]
+        best[trial.cell] = min(best[trial.cell], _log_loss(trial))
+    return first, best, count
 
 
 def left_out(grid: Grid) -> Array:
@@ -163,8 +187,8 @@ def left_out(grid: Grid) -> Array:
         cell = grid.cells[at]
         others = [trial for k, outcomes in enumerate(grid.outcomes) if k != at for trial in outcomes.values()]
         belief, own = believe(grid.cells, others), list[Trial]()
-        while (rate := next_rate(belief, cell, at, own)) is not None:
-            own.append(grid.outcomes[at][rate])
+        while len(own) < MEAN and (chosen := next_rate(belief, cell, at, own)) is not None:
+            own.append(grid.outcomes[at][chosen[0]])
         found[at] = min(map(_log_loss, own))
     return found
 
@@ -183,58 +207,69 @@ def own_basin(grid: Grid) -> Array:
             design = np.stack([np.ones(use.sum()), u[use], phi(u[use], skew)], axis=1)
             curve = design @ np.linalg.lstsq(design, y[use])[0]
             curves.append((float(((curve - y[use]) ** 2).sum()), curve))
-        found.append(float(y[use][np.argsort(min(curves, key=lambda one: one[0])[1])[:MOST]].min()))
+        found.append(float(y[use][np.argsort(min(curves, key=lambda one: one[0])[1])[:MEAN]].min()))
     return np.array(found)
 
 
 def replay(grid: Grid) -> Replay:
     """Every rule on one grid."""
     rate, losses = constant(grid)
-    one, two = replayed(grid)
-    orders = [np.random.default_rng(seed).permutation(len(grid.cells)).tolist() for seed in range(1, RANDOM_ORDERS + 1)]
+    each = [replayed(grid, order, by_cost, MEAN) for order, by_cost in orders(grid)]
+    two = [replayed(grid, order, by_cost, MOST) for order, by_cost in orders(grid)]
+    first, _, count = two[0]
     return Replay(
         name=grid.name,
         cells=len(grid.cells),
         rates=sum(len(cell.rates) for cell in grid.cells),
         constant_rate=rate,
         constant=Score.of(losses, grid),
-        one=Score.of(one, grid),
-        two=Score.of(two, grid),
-        random=tuple(Score.of(replayed(grid, order)[1], grid) for order in orders),
+        one=Score.of(first, grid),
+        each=tuple(Score.of(best, grid) for _, best, _ in each),
+        two=tuple(Score.of(best, grid) for _, best, _ in two),
+        counts=tuple(float((count == k).mean()) for k in range(1, MOST + 1)),
+        cost=float(count @ grid.cost / (MEAN * grid.cost.sum())),
         left_out=Score.of(left_out(grid), grid),
         own_basin=Score.of(own_basin(grid), grid),
     )
 
 
 def report(found: list[Replay]) -> str:
-    """The table and what it says, as Markdown."""
-    lines = [
-        "Cells within .1 % of their grid's best loss, and mean regret, of each rule.",
-        "",
-        "| grid | cells | rates a cell | constant | one trial | two trials, by cost | two trials, 5 random orders | "
-        "left out | own basin |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    """The tables and what they say, as Markdown."""
+    lines = ["Cells within .1 % of their grid's best loss, and mean regret, of each rule. By cost, as sweeps go:", "",
+             "| grid | cells | rates a cell | constant | one trial | two each | two a cell | left out | own basin |",
+             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for one in found:
-        shares, regrets = [s.within for s in one.random], [s.regret for s in one.random]
-        said = " | ".join(_said(score) for score in (one.constant, one.one, one.two))
-        lines.append(
-            f"| {one.name} | {one.cells} | {one.rates / one.cells:.1f} | {said} | {np.mean(shares):.1%} "
-            f"({min(shares):.1%} to {max(shares):.1%}), {np.mean(regrets):.3%} | {_said(one.left_out)} | "
-            f"{_said(one.own_basin)} |"
-        )
-    lines += ["", "What was asked of two trials by cost: 95 % of the cells within .1 %, and a mean regret of at most a "
-              "quarter of the best constant rate's.", ""]  # fmt: skip
+        rules = (one.constant, one.one, one.each[0], one.two[0], one.left_out, one.own_basin)
+        said = " | ".join(f"{score.within:.1%}, {score.regret:.3%}" for score in rules)
+        lines.append(f"| {one.name} | {one.cells} | {one.rates / one.cells:.1f} | {said} |")
+    lines += ["", "Mean of ten orders (least to most of them), mean regret, and its share of the constant's; of two a "
+              "cell by cost, the cells with one, two and three trials, and cost beside two each:", "",
+              "| grid | two each | two a cell | trials | cost |", "|---|---|---|---|---|"]  # fmt: skip
     for one in found:
-        ratio = one.two.regret / one.constant.regret
-        near = "reached" if one.two.within >= 0.95 else "not reached"
-        quarter = "reached" if ratio <= 0.25 else "not reached"
-        lines.append(f"- {one.name}: {one.two.within:.1%}, {near}; {ratio:.2f} of the constant's regret, {quarter}")
+        said = " | ".join(_over_orders(scores, one.constant) for scores in (one.each, one.two))
+        trials = ", ".join(f"{share:.0%}" for share in one.counts)
+        lines.append(f"| {one.name} | {said} | {trials} | {one.cost:.2f} |")
+    lines += ["", "What was asked of two a cell: 95 % of the cells within .1 %, and a mean regret of at most a quarter "
+              "of the best constant rate's.", ""]  # fmt: skip
+    for one in found:
+        asked = []
+        for words, scores in (("by cost", one.two[:1]), ("ten orders", one.two)):
+            share, ratio = _mean(scores, one.constant)
+            near, quarter = ("reached" if met else "not reached" for met in (share >= 0.95, ratio <= 0.25))
+            asked.append(f"{words} {share:.1%}, {near}, and {ratio:.2f} of the constant's regret, {quarter}")
+        lines.append(f"- {one.name}: {'; '.join(asked)}")
     return "\n".join(lines)
 
 
-def _said(score: Score) -> str:
-    return f"{score.within:.1%}, {score.regret:.3%}"
+def _mean(scores: Sequence[Score], constant: Score) -> tuple[float, float]:
+    regret = float(np.mean([score.regret for score in scores]))
+    return float(np.mean([score.within for score in scores])), regret / constant.regret
+
+
+def _over_orders(scores: Sequence[Score], constant: Score) -> str:
+    shares = [score.within for score in scores]
+    mean, ratio = _mean(scores, constant)
+    return f"{mean:.1%} ({min(shares):.1%} to {max(shares):.1%}), {ratio * constant.regret:.3%}, {ratio:.2f}"
 
 
 def main() -> None:

@@ -122,6 +122,7 @@ class Memory:
     Attributes:
         params, gradients, momentum: 4 bytes a parameter each.
         ema: averaged weights, the same again, or 0 without.
+        ascended: the weights at which a sharpness-aware step takes its gradients, likewise.
         kernels: the standardised weights of convolutions, in the type of the activations.
         activations: what the backward pass needs of the device's share of a batch.
     """
@@ -130,13 +131,15 @@ class Memory:
     gradients: int
     momentum: int
     ema: int
+    ascended: int
     kernels: int
     activations: int
 
     @property
     def total(self) -> int:
         """The sum in bytes."""
-        return self.params + self.gradients + self.momentum + self.ema + self.kernels + self.activations
+        weights = self.params + self.gradients + self.momentum + self.ema + self.ascended
+        return weights + self.kernels + self.activations
 
 
 def _published(k: int, plus: bool) -> Variant:
@@ -252,6 +255,7 @@ def memory(
     bytes_per_value: int = 2,
     rematerialised: bool = False,
     ema: bool = False,
+    sharpness: bool = False,
 ) -> Memory:
     """Bytes that training `model` needs on one device, by arithmetic.
 
@@ -262,6 +266,7 @@ def memory(
         bytes_per_value: of activations: 2 for bfloat16, 4 for float32. Parameters and what follows them take 4.
         rematerialised: whether every block's inside is computed anew in the backward pass.
         ema: whether averaged weights are kept.
+        sharpness: whether steps are sharpness-aware.
     """
     counted, needed = size(model, resolution, classes), tensors(model, resolution)
     values = needed.rematerialised if rematerialised else needed.kept
@@ -271,6 +276,7 @@ def memory(
         gradients=each,
         momentum=each,
         ema=each if ema else 0,
+        ascended=each if sharpness else 0,
         kernels=bytes_per_value * counted.kernel_weights,
         activations=bytes_per_value * batch_per_device * values,
     )

@@ -106,13 +106,17 @@ def hardware(name: str) -> Hardware:
     raise UserError(f"unknown hardware {name!r}{nearest(name, choices)} (known: {', '.join(choices)})")
 
 
-def train_flop(macs_per_image: float, images: float) -> float:
-    """Training FLOP = 3 x 2 x multiply-adds x images.
+def train_flop(macs_per_image: float, images: float, passes: float = 1.0) -> float:
+    """Training FLOP = 3 x 2 x multiply-adds x images x passes.
 
-    Two FLOP a multiply-add; the backward pass costs twice the forward pass. `macs_per_image` is taken at the training
-    resolution.
+    Two FLOP a multiply-add; the backward pass costs twice the forward pass.
+
+    Args:
+        macs_per_image: at the training resolution.
+        images: shown, every copy of one counted.
+        passes: forward and backward passes over an image; sharpness-aware steps make up to two.
     """
-    return 6.0 * macs_per_image * images
+    return 6.0 * macs_per_image * images * passes
 
 
 def core_hours(flop: float, utilisation: float = DEFAULT_UTILISATION) -> float:

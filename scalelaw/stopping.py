@@ -8,6 +8,7 @@ tear something (a step whose memory is given away, a file half written), `deferr
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,7 +16,7 @@ from types import FrameType
 PREEMPTED = 75
 
 _asked: list[int] = []
-_deferred = False
+_held = 0  # Ctrl-C's, this many, are only noted
 
 
 class Unheard(BrokenPipeError):
@@ -41,9 +42,19 @@ def listen() -> None:
         signal.signal(signal.SIGINT, _note)
 
 
+def hush() -> None:
+    """From now on SIGINT does nothing: what is left is the command's last line, which another Ctrl-C would tear."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def asked() -> bool:
     """Whether a signal has asked to stop."""
     return bool(_asked)
+
+
+def asked_twice() -> bool:
+    """Whether there was a second Ctrl-C."""
+    return _asked.count(signal.SIGINT) > 1
 
 
 def raise_if_asked() -> None:
@@ -59,32 +70,53 @@ def deferred() -> Iterator[None]:
     A second Ctrl-C is raised at once all the same. A second SIGTERM is not: a worker may hear its own and its
     launcher's.
     """
-    with _set(True):
+    with _set(1):
         yield
-    if not _deferred:
+    if not _held and _hears():
+        raise_if_asked()
+
+
+@contextmanager
+def polled() -> Iterator[None]:
+    """Within, signals are only noted, and whoever works there asks for them every while.
+
+    For work under the locks of libraries, which an exception in the wrong place leaves locked for ever. A third Ctrl-C
+    is raised at once all the same.
+    """
+    with _set(2):
+        yield
+    if not _held and _hears():
         raise_if_asked()
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
     """Within a `deferred` block, a part that signals may interrupt after all: nothing there can be torn."""
-    with _set(False):
+    with _set(0):
         raise_if_asked()
         yield
         raise_if_asked()  # a library may have swallowed it
 
 
 @contextmanager
-def _set(value: bool) -> Iterator[None]:
-    global _deferred
-    before, _deferred = _deferred, value
+def _set(value: int) -> Iterator[None]:
+    global _held
+    if not _hears():
+        yield
+        return
+    before, _held = _held, value
     try:
         yield
     finally:
-        _deferred = before
+        _held = before
+
+
+def _hears() -> bool:
+    """Whether this is the thread in which signals are raised."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _note(number: int, frame: FrameType | None) -> None:
     _asked.append(number)
-    if not _deferred or _asked.count(signal.SIGINT) > 1:
+    if not _held or _asked.count(signal.SIGINT) > _held:
         raise_if_asked()

@@ -27,13 +27,27 @@ def die() -> None:
 
 def main() -> None:
     moment, log, *arguments = sys.argv[1:]
+
+    from scalelaw import cli
+    from scalelaw.cli import trainings
+
+    prepare = trainings._prepare_jax
+
+    def prepared(threads: int) -> None:
+        prepare(threads)  # jax reads at its import where compiled programs are kept
+        lie_in_wait(moment, log, arguments)
+
+    trainings._prepare_jax = prepared
+    cli.main(arguments)
+
+
+def lie_in_wait(moment: str, log: str, arguments: list[str]) -> None:
     timed = float(moment) if moment.replace(".", "").isdigit() else None
     folder = Path(arguments[arguments.index("-o") + 1])
 
     def committed() -> set[Path]:
         return {path for path in folder.glob("*/checkpoint/*") if path.name.isdigit()}
 
-    from scalelaw import cli
     from scalelaw.runs import files
     from scalelaw.train import checkpoint, evaluation, worker
     from scalelaw.train.data.source import Indexed
@@ -84,7 +98,6 @@ def main() -> None:
             die()
 
         threading.Thread(target=watch, daemon=True).start()
-    cli.main(arguments)
 
 
 main()

@@ -3,7 +3,7 @@
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/mesh_steps.py 1x1 8x1 4x2x2 2x4x1xremat
 
 A mesh is data x params [x accumulated parts [x remat]]. With `--process I OF PORT` first, the process is one of several
-that make one mesh together.
+that make one mesh together; with `--share S` before the meshes, steps are sharpness-aware, on that share of a batch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ def main(words: list[str]) -> None:
         index, count, port = map(int, words[1:4])
         words = words[4:]
         jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=count, process_id=index)
+    share = 0.0
+    if words[0] == "--share":
+        share, words = float(words[1]), words[2:]
     from scalelaw import architecture
     from scalelaw.sweep import recipes
     from scalelaw.train import mesh, step
@@ -31,6 +34,8 @@ def main(words: list[str]) -> None:
     variant = architecture.Variant("test", "nfnet", (8, 16), (1, 1), (1, 2), (8,), (1,), None)
     source = hierarchy.make(train_images=500, holdout_images=100, classes=8, symbols=8, levels=2, rules=4)
     rules = replace(recipes.recipe("imagenet"), dropout=0.2, warmup_epochs=0.5, ema=0.9)
+    if share:
+        rules = replace(rules, sam_radius=0.5, sam_share=share)
     order = Order(3, source.train_images, STEPS * BATCH - 10, BATCH)  # the last batch is short
     answer = {}
     for word in words:

@@ -118,6 +118,8 @@ def test_minima_are_bracketed_and_cross_one_epoch(runs: sl.RunTable) -> None:
         ("figure3", "demo", "figure3"),
         ("frontier", "demo", "frontier"),
         ("figure2", "digits", "digits/figure2"),
+        ("figure1", "transfer", "figure1"),
+        ("error_vs_loss", "transfer", "error_vs_loss"),
     ],
 )
 def test_the_figures_are_redrawn_byte_for_byte(script: str, recorded: str, figure: str, tmp_path: Path) -> None:

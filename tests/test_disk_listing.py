@@ -253,7 +253,7 @@ def test_parquet_mistakes_are_said(tmp_path):
          ["label_key: is empty", "resolution: must be a whole number from 8 to 2048, not 4",
           "eval_resolution: must be a", "crop_aspect: must be two ratios"]),
         ({"source": "npz", "path": "a.npz", "resolution": 32}, ["resolution: source = 'npz' has no such setting ("]),
-        ({"source": "hierarchy", "train_images": 9, "augment": "flip"}, ["augment: source = 'hierarchy' has no"]),
+        ({"source": "hierarchy", "train_images": 9, "augment": "flip"}, ["augment: 'flip' changes what"]),
         ({"source": "cifar10", "path": "nowhere"}, ["path: nowhere/data_batch_1.bin cannot be read"] + ["path: "] * 5),
         ({"source": "arrayrecord", "path": "nowhere"}, ["path: nowhere is not there; name an ArrayRecord file"]),
     ],

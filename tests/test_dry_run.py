@@ -125,7 +125,8 @@ def test_every_example_opens_with_its_command_and_expected_result(spec):
     text = spec.read_text()
     opening = text[: text.index("[sweep]")]
     assert opening.startswith("# Figure ")
-    assert f"#   scalelaw sweep runs/{spec.name}" in opening
+    command = "finetune" if "[parent]" in text else "sweep"
+    assert f"#   scalelaw {command} runs/{spec.name}" in opening
     assert "# Expected: " in opening
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scalelaw import laws
+from scalelaw.figures import error_vs_compute
 from scalelaw.fitting import fit
 from scalelaw.learning_rate import optimal_learning_rates
 from scalelaw.runs import RunTable
@@ -56,3 +57,20 @@ def test_figure_3_on_a_laptop_falls_as_it_says():
 @pytest.mark.parametrize("figure", ["figure2-laptop", "figure3-laptop"])
 def test_they_take_minutes(figure):
     assert trained(figure).frame["train_seconds"].sum() < 120
+
+
+def test_figure_1_on_a_laptop_falls_as_it_says():
+    parents, rows = (
+        RunTable.load(ROOT / "runs" / "recorded" / name).frame for name in ("transfer_parents", "transfer")
+    )
+    planned = [expand(read_spec(ROOT / "runs" / f"figure1-laptop{part}.toml", planning=True))
+               for part in ("-pretrain", "")]  # fmt: skip
+    assert [{run.run_id for run in runs} for runs in planned] == [set(parents["run_id"]), set(rows["run_id"])]
+    assert set(rows["parent"]) == set(parents["run_id"])
+    front = error_vs_compute.collect(RunTable.from_frame(rows))["front"]
+    said = re.search(r"power -(\.\d+) \((\.\d+) to (\.\d+)\)", opening("figure1-laptop"))
+    assert said
+    found = (front["params"]["alpha"], *front["interval"]["alpha"])
+    assert [round(value, 2) for value in found] == [float(part) for part in said.groups()]
+    assert len(rows) == int(opening("figure1-laptop").split()[0])
+    assert parents["train_seconds"].sum() + rows["train_seconds"].sum() < 600

@@ -16,6 +16,7 @@ from drawings import assert_apart, flat, outcomes_at, sweep, texts_in_view
 from figure_cases import BY_CASE, ROOT, case, laid_out, simulated
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
+from test_figure1 import tuned
 
 from scalelaw import figures
 from scalelaw.errors import UserError
@@ -109,9 +110,7 @@ class TestWrite:
         with pytest.raises(UserError) as raised:
             figures.write(simulated(models=1, epochs=(1.0,), rates=(1.6,), iso=0), tmp_path / "out")
         assert [message.partition(":")[0] for message in raised.value.messages] == [
-            name
-            for name in figures.FIGURES
-            if name != "figure1"  # of fine-tuned runs alone
+            name for name in figures.FIGURES if name not in TUNED
         ]
         assert not (tmp_path / "out").exists()
 
@@ -135,22 +134,28 @@ class TestWrite:
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+TUNED = ("figure1", "error_vs_loss")
+"""Figures of fine-tuned runs."""
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep as a script reads it."""
-    path = tmp_path_factory.mktemp("recorded") / "demo" / "runs.parquet"
-    simulated().write(path)
-    return path.parent
+    """Two sweeps as scripts read them, pre-trained and fine-tuned."""
+    folder = tmp_path_factory.mktemp("recorded")
+    simulated().write(folder / "demo" / "runs.parquet")
+    tuned().write(folder / "transfer" / "runs.parquet")
+    return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in figures.FIGURES if name != "figure1"])  # which has no runs yet
+@pytest.mark.parametrize("name", figures.FIGURES)
 def test_the_analysis_script_draws_a_recorded_sweep(
     name: str, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = ROOT / "analysis" / f"{name}.py"
     monkeypatch.syspath_prepend(script.parent)
-    monkeypatch.setattr(sys, "argv", [str(script), str(recorded), "-o", str(tmp_path)])
+    runs = recorded / ("transfer" if name in TUNED else "demo")
+    monkeypatch.setattr(sys, "argv", [str(script), str(runs), "-o", str(tmp_path)])
     runpy.run_path(str(script), run_name="__main__")
     printed = capsys.readouterr().out.split()
     assert printed == [str(tmp_path / f"{name}.{kind}") for kind in ("pdf", "png", "json")]

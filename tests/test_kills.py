@@ -22,7 +22,7 @@ from scalelaw.runs import UNREPEATABLE, RunTable
 from scalelaw.train.final import final_weights
 from scalelaw.train.trace import UNREPEATABLE as TIMED
 
-IMAGES, BATCH, TRAINING = 100_000, 16, 4096
+IMAGES, BATCH, TRAINING = 180_000, 16, 4096
 SPEC = (
     TINY.replace('name = "tiny"', 'name = "tiny"\ncheckpoint_minutes = 0.0025')
     .replace("train_images = 256", f"train_images = {TRAINING}")

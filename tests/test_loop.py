@@ -18,6 +18,7 @@ from scalelaw.train import evaluation, loop, nfnet, step, trace  # noqa: E402
 from scalelaw.train import schedule as schedules  # noqa: E402
 from scalelaw.train.data import Batch, Order, hierarchy  # noqa: E402
 from scalelaw.train.meter import Meter  # noqa: E402
+from scalelaw.train.packing import unpacked  # noqa: E402
 
 BATCH = 16
 MODEL = architecture.Variant("test", "nfnet", (8,), (1,), (1,), (8,), (1,), None)
@@ -87,7 +88,7 @@ def test_every_rate_is_served_by_one_executable(programs):
 def test_evaluation_weighs_the_last_partial_batch_exactly(programs):
     """Against the mean over all 50 held-out images at once: 50 is not a multiple of the batch."""
     state = programs.start(3)
-    params = state["params"]
+    params = unpacked(state["params"], nfnet.abstract(MODEL, SOURCE.classes))
     images, labels = SOURCE.batch(SOURCE.arrays, SOURCE.holdout_indices())
     apply = jax.jit(lambda params, images: nfnet.apply(MODEL, SOURCE.classes, params, images))
     logits = np.asarray(apply(params, images), np.float64)

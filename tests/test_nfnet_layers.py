@@ -20,7 +20,16 @@ from scalelaw.train.convolution import convolve, standardise
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     ("kernel", "inside", "out", "groups"),
-    [(1, 12, 8, 1), (1, 64, 32, 1), (3, 3, 8, 1), (3, 24, 20, 1), (3, 12, 12, 3), (3, 64, 64, 2), (3, 192, 96, 3)],
+    [
+        (1, 12, 8, 1),
+        (1, 8, 12, 1),
+        (1, 64, 32, 1),
+        (3, 3, 8, 1),
+        (3, 24, 20, 1),
+        (3, 12, 12, 3),
+        (3, 64, 64, 2),
+        (3, 192, 96, 3),
+    ],
 )
 @pytest.mark.parametrize("pixels", [8, 7])
 def test_all_ways_of_convolving_agree(

@@ -39,7 +39,19 @@ def test_what_is_packed_comes_back():
     matrix = np.asarray(together[PACKED[0]][PACKED[1]])
     assert matrix.shape == (16, len(vectors))  # the last convolution's 16 channels are the longest
     assert np.count_nonzero(matrix) == sum(leaf.size for leaf in vectors), "zeros fill it up"
-    assert len(jax.tree.leaves(together)) == len(jax.tree.leaves(params)) - len(vectors) + 1
+    kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    # Of 3x3 the stem's and the block's two, of 1x1 three, of no window the gate's two; the head's stays apart.
+    assert len(kernels) == 3 + 3 + 2 + 1
+    shapes = {name: tree["w"].shape for name, tree in together.items() if "w" in tree}
+    assert shapes == {"kernels_3_3": (36, 16), "kernels_1_1": (8, 28), "kernels": (8, 12), "linear": (16, 4)}
+
+
+def test_a_kernel_that_is_one_unit_is_not_packed():
+    """A single row or column is one unit of clipping, which its columns beside others would not be."""
+    shapes = {"a": (1, 1, 1, 5), "b": (1, 1, 1, 5), "c": (5, 1), "d": (5, 1), "linear": (5, 4), "e": (5, 4)}
+    tree = {name: {"w": np.ones(shape, np.float32)} for name, shape in shapes.items()}
+    assert packed(tree) is tree
+    assert set(packed({**tree, "f": {"w": np.ones((5, 3), np.float32)}})) == {*shapes, "kernels"} - {"e"}
 
 
 @pytest.mark.parametrize("name", ["N6", "F0", "F7+"])

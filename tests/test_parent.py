@@ -22,7 +22,7 @@ def params_of(variant, classes, seed):
 def pretrained(tmp_path):
     """A run's folder with final weights, a published file of the same, and the weights."""
     params = params_of(N0, 10, 0)
-    final.write(tmp_path / "run", final.gathered({"params": params}))
+    final.write(tmp_path / "run", final.gathered({"params": params}, params))
     weights.save(tmp_path / "published.npz", params)
     return tmp_path, params
 

@@ -13,6 +13,7 @@ import pytest
 
 from scalelaw.sweep import check_spec, expand
 from scalelaw.sweep.config import DataSection
+from scalelaw.sweep.parents import ParentSection
 from scalelaw.sweep.resources import RaySection
 from scalelaw.sweep.sections import DevicesSection, TrainSection
 
@@ -97,7 +98,8 @@ def test_the_digits_commands_train_and_draw(newcomer: Path) -> None:
 def test_keys_of_specs_are_known() -> None:
     specs = re.findall(r"^```toml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     assert specs
-    sections = {"data": DataSection, "train": TrainSection, "devices": DevicesSection, "ray": RaySection}
+    sections = {"data": DataSection, "train": TrainSection, "devices": DevicesSection, "ray": RaySection,
+                "parent": ParentSection}  # fmt: skip
     for text in specs:
         said = tomllib.loads(text)
         if "sweep" in said:  # a whole spec

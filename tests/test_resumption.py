@@ -59,8 +59,8 @@ class Remembering:
 class Bench:
     """One run's folder, and what was said."""
 
-    def __init__(self, programs: step.Programs, folder: Path) -> None:
-        self.programs, self.folder = programs, folder
+    def __init__(self, programs: step.Programs, folder: Path, rules: recipes.Recipe = RULES, copies: int = 1) -> None:
+        self.programs, self.folder, self.rules, self.copies = programs, folder, rules, copies
         self.source = Remembering()
         self.events: list[dict[str, Any]] = []
         self.opened: list[Checkpoints] = []
@@ -84,14 +84,30 @@ class Bench:
         programs = dataclasses.replace(self.programs, train=train)
         if evaluate is not None:
             programs = dataclasses.replace(programs, evaluate=evaluate)
-        order = Order(7, SOURCE.train_images, IMAGES, BATCH)
+        order = Order(7, SOURCE.train_images, IMAGES, BATCH, self.copies)
         schedule = loop.Schedule(order, 0.4, 5, 0, Meter(1e6, compute.hardware("cpu")))
         rows = trace.Trace(self.folder / "trace")
         try:
-            return loop.run(schedule, programs, self.source, RULES, rows, self.events.append, self.checkpoints)
+            return loop.run(schedule, programs, self.source, self.rules, rows, self.events.append, self.checkpoints)
         finally:
             for checkpoints in self.opened:
                 checkpoints.close()
+
+    def killed(self, times: int, random: np.random.Generator) -> loop.Outcome:
+        """Runs to the end, killed so often on the way."""
+        for kills in range(times):
+            try:
+                self.run(kill_after=int(random.integers(1, 16)))
+            except Killed:
+                continue
+            pytest.fail(f"it was through after {kills} kills")
+        return self.run()
+
+    def lineage(self) -> list[int]:
+        """What it saw: of what was fed again the last time, for the weights of the first are gone."""
+        last_fed = dict(self.source.fed)
+        assert len(last_fed) < len(self.source.fed)
+        return [index for number in sorted(last_fed) for index in last_fed[number]]
 
     def trace(self) -> pa.Table:
         parts = [pq.read_table(part) for part in sorted((self.folder / "trace").iterdir())]
@@ -113,27 +129,28 @@ def same(found: loop.Outcome, expected: loop.Outcome) -> None:
 
 
 def test_interrupted_twenty_times_it_is_the_same_run_and_saw_every_example_once_an_epoch(programs, calm, tmp_path):
-    bench, random = Bench(programs, tmp_path), np.random.default_rng(3)
-    kills = 0
-    while kills < 20:
-        try:
-            bench.run(kill_after=int(random.integers(1, 16)))
-        except Killed:
-            kills += 1
-        else:
-            pytest.fail(f"it was through after {kills} kills")
-    outcome = bench.run()
-    same(outcome, calm[1])
+    bench = Bench(programs, tmp_path)
+    same(bench.killed(20, np.random.default_rng(3)), calm[1])
     assert bench.trace().equals(calm[0].trace())
     resumed = [event["step"] for event in bench.said("resumed")]
     assert resumed == sorted(resumed)
     assert len(set(resumed)) > 10
-    last_fed = dict(bench.source.fed)  # what was fed again counts once: the weights of the first time are gone
-    assert len(last_fed) < len(bench.source.fed)
-    lineage = [index for number in sorted(last_fed) for index in last_fed[number]]
+    lineage = bench.lineage()
     assert len(lineage) == IMAGES
     for epoch in range(5):
         assert Counter(lineage[epoch * 500 : (epoch + 1) * 500]) == Counter(range(500))
+
+
+def test_so_is_one_of_sharpness_aware_steps_on_copies(tmp_path):
+    """Recipe finetune: two gradients a step, averaged weights, random drops that tell an image's copies apart."""
+    rules = dataclasses.replace(recipes.recipe("finetune"), sam_share=0.2)
+    programs = step.build(MODEL, SOURCE, rules, BATCH)
+    calm, bench = (Bench(programs, tmp_path / name, rules, copies=4) for name in ("calm", "killed"))
+    expected = calm.run()
+    same(bench.killed(8, np.random.default_rng(3)), expected)
+    assert bench.trace().equals(calm.trace())
+    assert expected.images_seen == len(bench.lineage()) == IMAGES
+    assert Counter(bench.lineage()[:2000]) == dict.fromkeys(range(500), 4)
 
 
 def test_time_lost_to_a_kill_is_not_counted(programs, tmp_path):

@@ -22,6 +22,16 @@ def test_finished_counts_what_it_leaves_out():
     assert len(runs({}, {}).finished()) == 2
 
 
+def test_fine_tuned_runs_beside_others_are_left_out_and_counted():
+    """Else the cheapest child of the best parent would lie on the front of pre-training."""
+    both = runs({"val_loss": 2.0}, {"val_loss": 1.0, "parent": "a"}, {"val_loss": 1.1, "parent": "a"})
+    assert both.finished().val_loss.tolist() == [2.0]
+    assert both.finished().notes == ("left out: 2 fine-tuned runs, which scalelaw transfer reads",)
+    assert len(both.finished(fine_tuned=True)) == 3
+    alone = both.where([False, True, True])
+    assert alone.finished().val_loss.tolist() == [1.0, 1.1]
+
+
 def test_best_is_by_mean_over_seeds_and_keeps_the_median_run():
     table = runs(
         {"peak_lr": 1.0, "seed": 0, "val_loss": 2.0},

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -36,3 +37,43 @@ def test_an_ignored_interrupt_stays_ignored(listening):
     stopping.listen()
     os.kill(os.getpid(), signal.SIGINT)
     stopping.raise_if_asked()
+
+
+def test_polled_work_is_not_interrupted_but_by_a_third_interrupt(listening):
+    def work() -> None:
+        with stopping.polled():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+                assert stopping.asked()
+            assert not stopping.asked_twice()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stopping.asked_twice()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            reached.append("its end")
+
+    reached: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["its end"]
+    with pytest.raises(KeyboardInterrupt):  # and held back no longer
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_polled_work_of_another_thread_holds_nothing_back(listening):
+    inside, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with stopping.polled():
+            inside.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(60)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        over.set()
+        thread.join()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scalelaw.sweep import DataConfig, ModelConfig, RunConfig, TrainConfig, identity
+from scalelaw.sweep.config import ParentConfig
 
 PLAIN = RunConfig(
     data=DataConfig(source="hierarchy", train_images=32768),
@@ -31,11 +32,17 @@ ARCHIVE = RunConfig(
     model=ModelConfig(variant="N4"),
     train=TrainConfig(images=2876, peak_lr=0.4, batch_size=32),
 )
+CHILD = PLAIN.model_copy(update={"parent": ParentConfig(run=PLAIN.run_id, path="results/pretrain", epochs=2.0)})
 
 
 @pytest.mark.parametrize(
     ("config", "run_id"),
-    [(PLAIN, "bce20283b80b4568"), (FULL, "66c725c75240fc78"), (ARCHIVE, "21eb0ccaa4628123")],
+    [
+        (PLAIN, "bce20283b80b4568"),
+        (FULL, "66c725c75240fc78"),
+        (ARCHIVE, "21eb0ccaa4628123"),
+        (CHILD, "f9cd447615cc259b"),
+    ],
 )
 def test_run_ids_are_fixed_for_good(config, run_id):
     # Results folders name runs by these. If this fails, give the new setting a default that means the old behaviour.
@@ -68,7 +75,7 @@ def test_where_the_data_lies_is_no_part_of_the_run():
 
 def test_fields_at_their_defaults_are_no_part_of_the_id():
     spelt_out = RunConfig.model_validate(PLAIN.model_dump())
-    assert spelt_out.model_fields_set == {"data", "model", "train"}
+    assert spelt_out.model_fields_set == {"data", "model", "train", "parent"}
     assert len(spelt_out.train.model_fields_set) > len(PLAIN.train.model_fields_set)
     assert spelt_out.run_id == PLAIN.run_id
     assert changed(PLAIN, "train", weight_decay=0.0).run_id != PLAIN.run_id  # None, the recipe's own, is the default
@@ -94,6 +101,7 @@ OTHER = {
         "branching": st.sampled_from(["2", "2x2", ("2", "2x2")]), "patch": COUNTS,
         "zipf_a": NUMBERS | st.tuples(NUMBERS, st.just("uniform")), "noise": NUMBERS,
         "digest": DIGESTS, "exclude_digest": DIGESTS, "excluded_images": COUNTS, "source": st.just("npz"),
+        "holdout_exclude_digest": DIGESTS, "excluded_holdout_images": COUNTS,
         "augment": st.sampled_from(["none", "flip", "crop-flip"]), "resolution": COUNTS, "eval_resolution": COUNTS,
         "crop_area": st.tuples(NUMBERS, NUMBERS), "crop_aspect": st.tuples(NUMBERS, NUMBERS),
         "pixel_mean": st.tuples(NUMBERS, NUMBERS, NUMBERS), "pixel_std": st.tuples(NUMBERS, NUMBERS, NUMBERS),
@@ -105,7 +113,8 @@ OTHER = {
         "recipe": st.just("imagenet"), "weight_decay": NUMBERS, "momentum": NUMBERS, "clipping": NUMBERS,
         "warmup_share": NUMBERS, "warmup_epochs": NUMBERS, "warmup_steps": COUNTS, "label_smoothing": NUMBERS,
         "dropout": NUMBERS, "stochastic_depth": NUMBERS, "ema": NUMBERS,
-        "precision": st.sampled_from(["float32", "bfloat16"]),
+        "precision": st.sampled_from(["float32", "bfloat16"]), "sam_radius": NUMBERS,
+        "sam_share": st.sampled_from([1.0, 0.5, 0.2]), "repeats": COUNTS,
     },
 }  # fmt: skip
 

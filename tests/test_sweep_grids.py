@@ -210,7 +210,7 @@ def test_a_length_is_matched_in_every_unit():
         ("[[exclude]]\nmodel.variants = ['N1', 'N3']\n", 'exclude: no run has model.variants = "N3"; mend it or leave'),
         ("[[exclude]]\ntrain.epochs = 1\ntrain.recipe = 'imagenet'\n", 'exclude: no run has train.recipe = "imagenet"'),
         ("[[exclude]]\ntrain.seed = 0\n", "exclude: unknown setting train.seed; did you mean 'seeds'?"),
-        ("[[exclude]]\nvariants = 0\n", "exclude: unknown 'variants' (known: data, model, train)"),
+        ("[[exclude]]\nvariants = 0\n", "exclude: unknown 'variants' (known: data, model, train, parent)"),
         ("[[exclude]]\n", 'exclude: names no setting; write one, as model.variants = ["F7"]'),
         ("[[exclude]]\ntrain.seeds = 0\n", "every run is excluded; leave one in"),
         ("[[first]]\ntrain.seeds = 1\n", "first: no run has train.seeds = 1; mend it or leave it out"),

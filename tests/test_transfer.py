@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from transfer_runs import sweep_and_transfer
 
 from scalelaw.errors import UserError
 from scalelaw.runs import RunTable
@@ -95,7 +96,7 @@ def test_no_regret_where_loss_and_error_agree():
     found = compare_starts(table(loss, loss / 10))
     assert (found.regret.mean, found.regret.interval) == (0.0, (0.0, 0.0))
     assert found.groups[0].association.estimate == pytest.approx(1.0)
-    assert all(difference.ratio == 1.0 for difference in found.differences)
+    assert all(difference.ratio is difference.interval is None for difference in found.differences)  # all alike
 
 
 @pytest.mark.parametrize(("sign", "word"), [(1, "larger"), (-1, "smaller")])
@@ -111,6 +112,20 @@ def test_larger_starts_are_told_from_smaller_ones(sign, word):
     assert size.ratio**sign > 1.5
     assert found.regret.interval[0] > 0.01
     assert {difference.verdict for difference in found.differences if difference.what != "size"} == {"cannot tell"}
+
+
+@pytest.mark.parametrize(("shift", "size", "epochs"), [(3.0, "larger", "shorter"), (1.0, "cannot tell", "cannot tell")])
+def test_a_sweep_whose_errors_favour_larger_and_shorter_runs_says_so(shift, size, epochs):
+    """Budgets of equal compute, with noise and without: the verdicts, and ratios that hold the noiseless ones."""
+    noiseless, found = (
+        {one.what: one for one in compare_starts(sweep_and_transfer(shift, *noise, grid=False)).differences}
+        for noise in ((0.0, 0.0), (0.004, 0.01))
+    )
+    assert (found["size"].verdict, found["epochs"].verdict) == (size, epochs)
+    assert found["peak_lr"].ratio is None  # one rate in pre-training
+    for what in ("size", "epochs"):
+        low, high = found[what].interval
+        assert low * (1 - 1e-9) <= noiseless[what].ratio <= high * (1 + 1e-9)
 
 
 def test_few_starts_cannot_tell():
@@ -137,6 +152,17 @@ def test_a_start_has_the_mean_over_seeds_at_its_best_fine_tuning():
     np.testing.assert_allclose(found.loss, [3.0, 2.0])
     np.testing.assert_allclose(found.peak_lr, [1.6, 0.8])
     assert found.tunings.tolist() == [2, 1]
+
+
+def test_copies_that_only_some_starts_had_favour_none():
+    runs = table([1.0, 1.1], [0.2, 0.3]).frame
+    runs["config"] = '{"train": {}}'
+    more = runs.assign(config='{"train": {"repeats": 4}}', top1_error=[0.1, 0.15], run_id=["x", "y"])
+    some, all_ = (compare_starts(RunTable.from_frame(pd.concat([runs, more[:n]]))).starts for n in (1, 2))
+    assert some.error.tolist() == [0.2, 0.3]
+    assert some.notes == ("left out: 1 fine-tuned runs with 4 copies of an image, which not every start had",)
+    assert all_.error.tolist() == [0.1, 0.15]
+    assert not all_.notes
 
 
 def test_what_is_left_out_is_counted():

@@ -8,7 +8,7 @@ import pytest
 from scalelaw.learning_rate.basin import phi
 from scalelaw.learning_rate.belief import believe
 from scalelaw.learning_rate.trials import Bowl, Cell, Trial
-from scalelaw.learning_rate.two_trials import MOST, next_rate, rounds, schedule
+from scalelaw.learning_rate.two_trials import MEAN, MOST, next_rate, rounds, schedule
 
 RATES = tuple(0.1 * 2.0**k for k in range(7))
 
@@ -44,9 +44,46 @@ def test_two_trials_find_the_best_rate_of_nearly_every_cell(slopes):
     made = played(cells, loss)
     found = regrets(made, loss)
     constant = min((loss[:, k] - loss.min(axis=1)).mean() for k in range(len(RATES)))
-    assert max(np.bincount([trial.cell for trial in made.tried])) == MOST
-    assert (found <= 0.001).mean() >= 0.9
+    assert len(made.tried) == MEAN * len(cells)
+    assert (found <= 0.001).mean() >= 0.95
     assert found.mean() <= constant / 4
+
+
+def test_a_third_trial_goes_to_cells_begun_early_and_beats_two_in_every_cell():
+    within, places = [], []
+    for seed in (1, 2):
+        cells, _, loss = world(seed)
+        made, each = played(cells, loss), played(cells, loss, most=MEAN)
+        within.append([(regrets(one, loss) <= 0.001).mean() for one in (each, made)])
+        count = np.bincount([trial.cell for trial in made.tried])
+        assert set(np.bincount([trial.cell for trial in each.tried])) == {MEAN}
+        assert set(count) == {1, MEAN, MOST}
+        place = np.argsort(np.argsort([cell.size * cell.length for cell in cells]))
+        places.append([place[count == MOST].mean(), place[count == 1].mean()])
+    two, both = np.mean(within, axis=0)
+    assert both > two
+    early, late = np.mean(places, axis=0)
+    assert early < late
+
+
+def test_neither_trials_nor_what_they_cost_exceed_two_in_every_cell_begun():
+    cells, _, loss = world(3)
+    price = [[1.0] * len(cells), [cell.size * cell.length for cell in cells]]
+    known: dict[tuple[int, float], Trial] = {}
+    while (made := schedule(cells, lambda *one: known.get(one), prices=price)).open:
+        begun = sorted({at for at, _ in [*known, *made.open]})
+        for one, later in zip(np.array(price), made.later, strict=True):
+            spent = sum(one[at] for at, _ in [*known, *made.open])
+            assert spent <= MEAN * one[begun].sum() * (1 + 1e-9)
+            assert spent + later <= MEAN * one.sum() * (1 + 1e-9)
+        assert made.later[0] or not made.later[1]  # where no more is chosen nothing more is spent
+        known.update({(at, rate): Trial(at, rate, float(loss[at, RATES.index(rate)])) for at, rate in made.open})
+    assert made.later == (0.0, 0.0)
+    # dear cells first: what cheap ones save pays for no third trial of theirs
+    order = np.argsort(price[1])[::-1].tolist()
+    free, made = (played(cells, loss, order=order, prices=one) for one in (None, price))
+    assert sum(price[1][trial.cell] for trial in free.tried) > MEAN * sum(price[1])
+    assert sum(price[1][trial.cell] for trial in made.tried) <= MEAN * sum(price[1])
 
 
 def test_the_belief_recovers_trend_and_basin():
@@ -85,7 +122,7 @@ def test_a_killed_sweep_comes_to_the_same_trials():
             break
         at, rate = made.open[rng.integers(len(made.open))]  # one trial ends, in any order, and all is decided anew
         known[at, rate] = Trial(at, rate, float(loss[at, RATES.index(rate)]))
-        assert len(made.tried) + len(made.open) + sum(made.later) == MOST * len(cells)
+        assert len(made.tried) + len(made.open) + sum(made.later) == MEAN * len(cells)
     assert made.tried == whole.tried
     assert set(known) == {(trial.cell, trial.rate) for trial in whole.tried}
 
@@ -99,16 +136,31 @@ def test_after_a_diverged_trial_a_lower_rate_is_tried():
     made = played(cells, loss, diverged)
     assert np.isfinite(regrets(made, loss)).mean() >= 0.9
     for at in range(len(cells)):
-        first, second = (trial for trial in made.tried if trial.cell == at)
-        if first.log_loss is None:
-            assert second.rate < first.rate
+        own = [trial for trial in made.tried if trial.cell == at]
+        if own[0].log_loss is None:
+            assert own[1].rate < own[0].rate
+
+
+def test_where_every_trial_diverged_only_lower_rates_are_likely():
+    cell = Cell(1.0, 1.0, RATES)
+    belief = believe((cell,), ())
+    first, _ = next_rate(belief, cell, 0, ())
+    assert first > RATES[2]
+    own = (Trial(0, RATES[3], None), Trial(0, RATES[2], None))
+    assert next_rate(belief, cell, 0, own)[0] < RATES[2]
 
 
 def test_a_cell_with_one_rate_is_tried_once_and_rounds_hold_every_cell_once():
     lone = Cell(1.0, 1.0, (0.5,))
     belief = believe((lone,), ())
-    assert next_rate(belief, lone, 0, ()) == 0.5
+    rate, gain = next_rate(belief, lone, 0, ())
+    assert rate == 0.5
+    assert gain > 0
     assert next_rate(belief, lone, 0, (Trial(0, 0.5, 1.0),)) is None
+    # cells of one rate leave nothing for a third trial of the other
+    cells = (Cell(0.5, 1.0, RATES), lone, lone, lone)
+    made = schedule(cells, lambda at, rate: Trial(at, rate, rate))
+    assert np.bincount([trial.cell for trial in made.tried]).tolist() == [MEAN, 1, 1, 1]
     assert [at for some in rounds(range(57), 3) for at in some] == list(range(57))
     assert min(len(some) for some in list(rounds(range(57), 3))[:-1]) >= 3
 

@@ -19,7 +19,7 @@ from scalelaw.runs import RunTable
 from scalelaw.runs.folder import ResultsFolder
 from scalelaw.runs.lease import is_held
 
-LONG = TINY.replace("[200, 600]", "[300, 60000]").replace("[0.4, 0.8]", "[0.4]")
+LONG = TINY.replace("[200, 600]", "[300, 120000]").replace("[0.4, 0.8]", "[0.4]")
 """Two short runs and two of several seconds."""
 
 
@@ -51,7 +51,7 @@ def in_flight(folder: Path) -> list[tuple[str, int]]:
 def long_in_flight(folder: Path) -> list[tuple[str, int]]:
     """The same, of the long runs only."""
     return [(run_id, pid) for run_id, pid in in_flight(folder)
-            if "60000" in (folder / run_id / "config.json").read_text()]  # fmt: skip
+            if "120000" in (folder / run_id / "config.json").read_text()]  # fmt: skip
 
 
 def alive(pid: int) -> bool:

@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"scalelaw: {line}", file=sys.stderr)
         code = BAD_INPUT
     except KeyboardInterrupt:
+        stopping.hush()
         print("scalelaw: interrupted; finished runs are kept, the same command goes on", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError as error:  # the reader has gone: `scalelaw ... | head`
@@ -45,6 +46,7 @@ def _run(argv: list[str]) -> int:
         catalogue,
         comparisons,
         dedups,
+        finetunings,
         fits,
         importing,
         plans,
@@ -61,6 +63,7 @@ def _run(argv: list[str]) -> int:
 
     commands: dict[str, Callable[..., Any]] = {
         "sweep": sweeps.sweep,
+        "finetune": finetunings.finetune,
         "train": trainings.train,
         "run": trainings.run,
         "status": statuses.status,

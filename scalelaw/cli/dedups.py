@@ -14,6 +14,7 @@ from scalelaw.text import columns
 if TYPE_CHECKING:
     from scalelaw.dedup.hashing import Kept
     from scalelaw.dedup.pairs import Found, Hashed
+    from scalelaw.dedup.sources import Listing
 
 SHOWN = 20
 SUSPICIOUS, FEW = 0.1, 10
@@ -54,7 +55,7 @@ def dedup(
         cache: Folder for thumbnails, a kilobyte an image; by default in the user's cache.
         json: Print one JSON object and nothing else.
     """
-    from scalelaw.dedup import exclusions, pairs
+    from scalelaw.dedup import exclusions, pairs, sources
     from scalelaw.errors import UserError
 
     mistakes = []
@@ -74,9 +75,10 @@ def dedup(
         raise UserError(*mistakes)
     if out is not None:
         exclusions.check(out)
-    with _Progress(json) as progress:
+    with Reading(json) as progress:
         paths = [train] if against is None else [train, against]
-        hashed = [_hashed(path, column, _cache(cache), workers, max_corrupt, progress) for path in paths]
+        hashed = [hashed_images(sources.listing(path, column), cache_folder(cache), workers, max_corrupt, progress)
+                  for path in paths]  # fmt: skip
         settings: dict[str, Any] = {"radius": radius, "least": correlation, "each": progress}
         found: dict[str, Found] = {}
         if against is not None:
@@ -97,21 +99,19 @@ def dedup(
     return 0
 
 
-def _cache(given: Path | None) -> Path:
+def cache_folder(given: Path | None) -> Path:
     import os
 
     return given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / "dedup"
 
 
-def _hashed(path: Path, column: str | None, cache: Path, workers: int | None, max_corrupt: float,
-            progress: _Progress) -> Hashed:  # fmt: skip
+def hashed_images(listing: Listing, cache: Path, workers: int | None, max_corrupt: float, progress: Reading) -> Hashed:
     """Thumbnails and hashes of a path's images; corrupt ones are named, and too many of them stop it."""
-    from scalelaw.dedup import hashing, pairs, sources
+    from scalelaw.dedup import hashing, pairs
     from scalelaw.errors import UserError
     from scalelaw.launch.local import cores
 
-    listing = sources.listing(path, column)
-    done = 0
+    path, done = listing.path, 0
 
     def each(images: int) -> None:
         nonlocal done
@@ -214,7 +214,7 @@ def _short(name: str) -> str:
     return name if len(name) <= NAME_WIDTH else f"...{name[3 - NAME_WIDTH :]}"
 
 
-class _Progress:
+class Reading:
     """A bar on a terminal, now and then a line elsewhere, on standard error; nothing beside JSON."""
 
     def __init__(self, silent: bool) -> None:
@@ -230,7 +230,7 @@ class _Progress:
         self._task = self._bar.add_task("")
         self._said, self._clock = time.monotonic(), time.monotonic
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Reading:
         self._bar.start()
         return self
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 WIDTH = 80
 SHORT_ID = 8
 _NAMES = {"batch_size": "batch", "train_images": "images"}
-_SHOWN = {"data": "source path digest exclude_digest excluded_images", "model": "variant", "train": "images peak_lr"}
+_SHOWN = {"data": "source path digest exclude_digest excluded_images holdout_exclude_digest "
+          "excluded_holdout_images", "model": "variant", "train": "images peak_lr"}  # fmt: skip
 """Settings of a run that have columns of their own, or say nothing to a reader."""
 
 
@@ -74,14 +75,18 @@ def _settings(planned: Sequence[PlannedRun]) -> tuple[dict[str, list[str]], dict
                 if name not in hidden.split():
                     label = "data seed" if (section, name) == ("data", "seed") else name
                     every.setdefault(label, [None] * len(planned))[index] = getattr(values, name)
+        if run.config.parent is not None:
+            every.setdefault("parent", [None] * len(planned))[index] = run.config.parent.name[:SHORT_ID]
+            every.setdefault("averaged", [False] * len(planned))[index] = run.config.parent.averaged
     words = {name: [_word(value) for value in values] for name, values in every.items()}
     varied = {name: values for name, values in words.items() if len(set(values)) > 1}
     varied.pop("holdout_images", None)
-    order = sorted(
-        varied, key=lambda name: (name not in ("batch_size", "seed", "train_images"), list(words).index(name))
-    )
-    shared = {name: words[name][0] for name in ("batch_size", "seed", "recipe") if name not in varied}
-    return {name: varied[name] for name in order}, shared
+    first = ("parent", "batch_size", "seed", "train_images")
+    order = sorted(varied, key=lambda name: (name not in first, name != "parent", list(words).index(name)))
+    same = ("parent", "batch_size", "seed", "recipe")
+    return {name: varied[name] for name in order}, {
+        name: words[name][0] for name in same if name in words and name not in varied
+    }
 
 
 def _word(value: Any) -> str:
@@ -133,6 +138,7 @@ def _row(found: Forecast, runs: Sequence[PlannedRun]) -> list[str]:
 def _sums(found: Forecast) -> list[str]:
     """What the tables rest on, and the whole."""
     from scalelaw.sweep import describe
+    from scalelaw.sweep.remarks import remarks
 
     spec, planned, todo = found.spec, found.planned, found.todo
     hours, left = (sum(run.cost.core_hours for run in runs) for runs in (planned, todo))
@@ -142,6 +148,7 @@ def _sums(found: Forecast) -> list[str]:
         said.append("the images are not there: their number and classes are the spec's word; ids follow from them")
     if spec.sweep.note:
         said.append(spec.sweep.note)
+    said += [*spec.remarks, *_parents(found)]
     said.append(f"{len(planned)} runs: {amount(hours)} TPU-v4 core-hours at {spec.sweep.utilisation:.0%} utilisation")
     if len(todo) < len(planned) or not todo:
         said.append(f"{len(todo)} to train: {amount(left)} core-hours")
@@ -156,10 +163,24 @@ def _sums(found: Forecast) -> list[str]:
         if dollars is not None:
             words += f"; {dollars.show(amount)} dollars at {on.price_per_device_hour:g} a device-hour"
         said += [words, *found.notes()]
+    said += remarks(planned)
     said.append(
         f"here: time of one worker on this machine; memory: of one device in training, by arithmetic ({_layout(spec)})"
     )
     return [fill(line, WIDTH) for line in said]
+
+
+def _parents(found: Forecast) -> list[str]:
+    """What the runs begin at cost, each counted once."""
+    parents = {one.name: one for run in found.planned if (one := run.config.parent) is not None}
+    if not parents:
+        return []
+    hours = [one.core_hours for one in parents.values() if one.core_hours is not None]
+    cost = f"{amount(sum(hours))} core-hours" if hours else "unknown"
+    cost += f", without {len(parents) - len(hours)} of unknown cost" if 0 < len(hours) < len(parents) else ""
+    waiting = sum(one.run is not None and one.val_loss is None for one in parents.values())
+    cost += f"; {waiting} of them are not trained yet" if waiting else ""
+    return [f"begin at {len(parents)} parents, which cost before: {cost}"]
 
 
 def _basis(found: Forecast) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
 
 from scalelaw.cli.tables import Column, Json, Results, TomlFile, column_map, load, print_json, refuse_existing
 
 if TYPE_CHECKING:
-    from scalelaw.plan import Needed, Plan
+    from scalelaw.plan import ErrorPlan, Needed, Plan
+
+Pretraining = Annotated[str | None, arg(metavar="PATH")]
 
 
 def predict(
@@ -18,6 +22,8 @@ def predict(
     device_hours: float | None = None,
     dollars: float | None = None,
     loss: float | None = None,
+    metric: Literal["val_loss", "top1_error"] = "val_loss",
+    pretraining: Pretraining = None,
     hardware: str | None = None,
     devices: int | None = None,
     price: float | None = None,
@@ -39,6 +45,10 @@ def predict(
         device_hours: The budget in hours of single devices of --hardware (a whole GPU, a TPU-v4 chip).
         dollars: The budget in dollars, at --price an hour of a device of --hardware.
         loss: Instead of a budget the held-out loss to reach: says what compute it takes, and plans with that.
+        metric: What is to be low. top1_error is that after fine-tuning, where RESULTS hold runs that name a parent: the
+            budget is still of pre-training, and the answer says what the lowest loss would have given instead. Without
+            fine-tuned runs it is the runs' own error.
+        pretraining: Results of the parents, where RESULTS hold fine-tuned runs alone.
         hardware: Says time and memory on it, with any budget: a100, h100, h200, tpu-v2 to tpu-v4, tpu-v5e, tpu-v5p or
             tpu-v6e.
         devices: So many devices of --hardware share every batch; 1 unless given.
@@ -56,6 +66,7 @@ def predict(
     from scalelaw.errors import UserError
     from scalelaw.plan.result import unreachable
     from scalelaw.runs import files
+    from scalelaw.transfer.rows import together
 
     given = {"--core-hours": core_hours, "--flop": flop, "--times": times, "--device-hours": device_hours,
              "--dollars": dollars, "--loss": loss}  # fmt: skip
@@ -69,12 +80,20 @@ def predict(
         raise UserError("predict: what a loss takes is for fresh images; leave --loss or --unique-images out")
     if inference_images is not None and unique_images is not None:
         raise UserError("predict: what use costs is for fresh images; leave --inference-images or --unique-images out")
+    by_error = metric == "top1_error"
+    if pretraining is not None and not by_error:
+        raise UserError("predict: --pretraining belongs to --metric top1_error; leave it out or add that")
+    others = {"--loss": loss, "--inference-images": inference_images, "--unique-images": unique_images}
+    if by_error and (named := [flag for flag, value in others.items() if value is not None]):
+        raise UserError(
+            f"predict: {' and '.join(named)}: worked out by loss alone; leave it out, or --metric top1_error"
+        )
     refuse_existing(toml)
     on = None
     if hardware is not None:
         on = plan.Machines(hardware, 1 if devices is None else devices, price, utilisation)
     needed: Needed | None = None
-    found: Plan | None
+    found: Plan | ErrorPlan | None
     if loss is not None:
         runs = load(results, column_map(column))
         needed, found = plan.predict_for(
@@ -93,15 +112,20 @@ def predict(
             price_per_device_hour=price if dollars is not None else None,
         )
         runs = load(results, column_map(column))
-        found = plan.predict(
-            runs,
-            budget,
-            on=on,
-            inference_images=inference_images,
-            unique_images=unique_images,
-            monotone=monotone,
-            far=far,
-        )
+        if pretraining is not None:
+            runs = together(runs, load(pretraining, column_map(column)))
+        if by_error:
+            found = plan.predict_by_error(runs, budget, on=on, monotone=monotone, far=far)
+        else:
+            found = plan.predict(
+                runs,
+                budget,
+                on=on,
+                inference_images=inference_images,
+                unique_images=unique_images,
+                monotone=monotone,
+                far=far,
+            )
     if found is None:
         assert needed is not None
         if toml is not None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from scalelaw.cli.dry_runs import check_fit, in_words, refuse_flags, show
+from scalelaw.cli.parent_duplicates import without_duplicates
+from scalelaw.cli.parents import check_parents, need_trainer
 from scalelaw.cli.tables import Json, print_json
 
 if TYPE_CHECKING:
@@ -27,6 +29,15 @@ Memory = Annotated[
         metavar="GB",
         help="Main memory (1e9 bytes) that a worker of this machine may hold; one that holds more is killed, and its "
         "run fails. Any unless given.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    arg(
+        name="from",
+        metavar="RUN",
+        help="Begin at the weights of this run (results/NAME/RUN_ID), of every finished run of a results folder or of "
+        "another spec's sweep, or of a file of published weights, in place of what [parent] says.",
     ),
 ]
 Out = Annotated[str | None, arg(aliases=["-o"], metavar="FOLDER")]
@@ -49,6 +60,7 @@ def sweep(
     devices: int | None = None,
     price: float | None = None,
     utilisation: float | None = None,
+    start: Start = None,
     json: Json = False,
 ) -> int:
     """Trains every run of a TOML spec that is not finished yet.
@@ -60,8 +72,9 @@ def sweep(
             many of them as [devices] count says), with Ray as many as the cluster has room for.
         engine: Which engine starts the workers: those of this machine, or those of a Ray cluster, which take what the
             spec's [ray] says.
-        lr: Which learning rates are trained: the whole grid, or at most two rates of it in each cell, chosen by what
-            cheaper cells have shown.
+        lr: Which learning rates are trained: the whole grid, or two rates of it a cell on average, one to three where
+            each tells most by what cheaper cells have shown, never more runs or core-hours than two in every cell; two
+            trials go with --engine local.
         halving: Stop the rates of a cell that are clearly behind at a quarter and at half of their schedule; they keep
             a checkpoint and have no row.
         attempts: How often a run is tried that takes its worker down with it, unless it gets further each time; 2
@@ -89,19 +102,25 @@ def sweep(
     engines.check_address(engine, ray_address)
     if prepare and (lr == "two-trial" or halving):
         raise UserError("--prepare: here runs are chosen as others end; leave it out, or take the whole grid")
+    if engine == "ray" and lr == "two-trial":
+        # every round would start a cluster, and its size be that of this machine instead of the cluster's
+        raise UserError("--engine ray: two trials go in rounds sized by this machine; leave it out, or --lr grid")
     if json and (lr == "two-trial" or halving):
         raise UserError("--json: here runs are chosen as others end; leave it out, or plan the whole grid")
     if not dry_run:
         refuse_flags({"--hardware": hardware, "--devices": devices, "--price": price, "--utilisation": utilisation,
                       "--json": json or None})  # fmt: skip
     limits = engines.limits_of(engine, memory, attempts)
-    checked = read_spec(spec, planning=dry_run)
+    checked = read_spec(spec, planning=dry_run, start=start)
     planned = expand(checked)
+    check_parents(checked, need_trainer)
     check_fit(checked, planned)
     results = open_results(out if out is not None else Path("results") / checked.sweep.name, new=True)
     root = results.root
     if (root / "sweep.json").exists():
         same_sweep(results, checked.sweep.name)
+    if (cleaned := without_duplicates(checked, results, dry_run)) is not checked:
+        checked, planned = cleaned, expand(cleaned)
     if halving:
         from scalelaw.cli.halvings import train_by_halving
 
@@ -126,6 +145,8 @@ def sweep(
         return 0
     todo = [run for run in planned if run.run_id not in done]
     console = listened_console()
+    for remark in checked.remarks:
+        console.print(remark, highlight=False)
     if prepare:
         record_sweep(results, checked, planned)
         print(f"{root}: {len(planned)} runs, {len(done)} already done; scalelaw run {root} ID... trains them")
@@ -181,6 +202,7 @@ def record_sweep(
         "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},
         "spec": spec.layers[-1].text,
         **({"extends": {layer.source: layer.text for layer in spec.layers[-2::-1]}} if spec.layers[1:] else {}),
+        **({"from": spec.start} if spec.start is not None else {}),
         **(more or {}),
     }
     results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
@@ -188,9 +210,13 @@ def record_sweep(
 
 def closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:
     """Says how the runs stand. Returns the exit code."""
+    from scalelaw.runs import parent_twins
+
     statuses = list(results.statuses(run_ids).values())
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
     console.print(f"{results.shown}: {counts}", highlight=False)
     for path, share in results.twin_shares().items():
         console.print(f"{share:.2%} of held-out images have an exact twin in training ({path.name})", highlight=False)
+    for sentence in parent_twins.sentences(results.root):
+        console.print(sentence, highlight=False)
     return 1 if "failed" in statuses else 0

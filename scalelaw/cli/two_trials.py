@@ -1,4 +1,4 @@
-"""`scalelaw sweep --lr two-trial`: every cell tries two rates of its grid, in rounds."""
+"""`scalelaw sweep --lr two-trial`: two rates of the grid a cell on average, in rounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def train_in_two_trials(
     limits: Limits,
     dry_run: bool,
 ) -> list[str]:
-    """Trains round after round until every cell has had its two trials. Returns the chosen runs' ids."""
+    """Trains round after round until two trials a cell are spent. Returns the chosen runs' ids."""
     from scalelaw.cli.sweeps import record_sweep
     from scalelaw.launch import engines, two_trials
     from scalelaw.launch.screen import listened_console
@@ -93,23 +93,22 @@ def _said(console: Any, results: ResultsFolder, cells: tuple[PlannedCell, ...], 
 def _print_cells(checked: Spec, cells: tuple[PlannedCell, ...], grid: int) -> None:
     from textwrap import fill
 
-    from scalelaw.launch.two_trials import MOST, at_most
+    from scalelaw.launch.two_trials import MEAN, MOST, at_most
     from scalelaw.sweep import describe
     from scalelaw.text import columns
 
-    lines = [("variant", "epochs", "batch", "peak lr, two of", "seeds", "core-hours at most")]
+    lines = [("variant", "epochs", "batch", f"peak lr, 1 to {MOST} of", "seeds", "core-hours a rate")]
     for one in cells:
         first = next(iter(one.runs.values()))[0]
         rates = one.cell.rates
         seeds = max(len(runs) for runs in one.runs.values())
-        count = min(MOST, len(rates))
         lines.append((first.config.model.variant, f"{first.cost.epochs:.3g}", str(first.config.train.batch_size),
                       " ".join(f"{rate:.4g}" for rate in rates), str(seeds),
-                      f"{count * seeds * first.cost.core_hours:.3g}"))  # fmt: skip
+                      f"{seeds * first.cost.core_hours:.3g}"))  # fmt: skip
     print(*columns(lines, left=(0, 3)), sep="\n")
     runs, hours = at_most(cells)
     data = next(iter(cells[0].runs.values()))[0].config.data
     print(fill(describe(data), 80))
-    print(f"{len(cells)} cells, at most two rates each: at most {runs} of the grid's {grid} runs")
+    print(f"{len(cells)} cells, {MEAN} rates each on average: at most {runs} of the grid's {grid} runs")
     print(f"at most {hours:.3g} TPU-v4 core-hours at {checked.sweep.utilisation:.0%} utilisation")
     print("in rounds, cheap cells first")

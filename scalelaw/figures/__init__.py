@@ -3,6 +3,7 @@
 | name                 | shows                                                                              |
 |----------------------|------------------------------------------------------------------------------------|
 | figure1              | error after fine-tuning against pre-training compute, with the law of its front    |
+| error_vs_loss        | error after fine-tuning against pre-training loss, equal compute joined            |
 | figure2              | held-out loss against compute, a curve a model, with the law of the front          |
 | figure3              | best learning rate against epochs, a curve a model                                 |
 | frontier             | best size and best number of epochs against compute                                |
@@ -30,6 +31,7 @@ from scalelaw.errors import UserError, nearest
 from scalelaw.figures import (
     equal_compute,
     error_vs_compute,
+    error_vs_loss,
     frontier,
     learning_rate_basins,
     legend,
@@ -87,6 +89,9 @@ FIGURES: dict[str, Sheet] = {
         error_vs_compute.layout,
         several=True,
         concerns=lambda runs: runs.has("parent"),
+    ),
+    "error_vs_loss": Sheet(
+        error_vs_loss.collect, error_vs_loss.draw, _single(2.8), concerns=lambda runs: runs.has("parent")
     ),
     "figure2": Sheet(loss_vs_compute.collect, loss_vs_compute.draw, _single(2.6)),
     "figure3": Sheet(optimal_lr.collect, optimal_lr.draw, _single(2.2)),

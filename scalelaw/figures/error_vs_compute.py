@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +14,7 @@ from scalelaw.figures.numbers import Numbers, models, plain, status_text, with_i
 from scalelaw.figures.panels import Layout
 from scalelaw.runs import RunTable
 from scalelaw.transfer import Starts, error_law, starts_of
+from scalelaw.transfer.copies import copies_of
 
 LINE_POINTS = 48
 APART = 100.0
@@ -31,12 +30,12 @@ def collect(runs: RunTable, references: Sequence[Numbers] = ()) -> Numbers:
     Args:
         runs: fine-tuned runs; see `scalelaw.transfer.starts_of`.
         references: published points, each with `name`, `core_hours`, `top1_error` (a share), `estimated` (whether its
-            compute is an estimate of its authors) and `source`.
+            compute is an estimate of its authors), `source` and, where images were augmented repeatedly, `repeated`.
 
     Raises:
         UserError: when fewer than two runs were fine-tuned.
     """
-    copies = _copies(runs)
+    copies = copies_of(runs)
     plainly, repeated = (
         _starts(runs.where(mask), needed) for mask, needed in ((copies <= 1, True), (copies > 1, False))
     )
@@ -59,20 +58,6 @@ def collect(runs: RunTable, references: Sequence[Numbers] = ()) -> Numbers:
         numbers["notes"].append(f"no law for the errors: {error.messages[0]}")
     numbers["caption"] = _caption(numbers)
     return dict(plain(numbers))
-
-
-def _copies(runs: RunTable) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Differently augmented copies of an image in one batch, (runs,); 1 where no configuration says otherwise."""
-    if not runs.has("config"):
-        return np.ones(len(runs), np.int64)
-
-    def of(config: Any) -> int:
-        try:
-            return int(json.loads(config)["train"].get("repeats", 1))
-        except (TypeError, ValueError, KeyError, AttributeError):
-            return 1
-
-    return np.array([of(config) for config in runs.column("config")], np.int64)
 
 
 def _starts(runs: RunTable, needed: bool) -> Starts | None:
@@ -126,7 +111,7 @@ def _caption(numbers: Numbers) -> str:
     if numbers["repeated_augmentation"]:
         words += " Stars: several augmented copies of an image in one batch."
     if numbers["references"]:
-        words += " Diamonds and squares: published values, on ImageNet; squares cost what their authors' speed says."
+        words += " Open signs: published values, on ImageNet; squares cost what their authors' speed says."
     return words
 
 
@@ -161,9 +146,8 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     references = numbers["references"]
     other = axes[1] if separate(numbers) else mine
     for point in references:
-        marker = ESTIMATE if point["estimated"] else REFERENCE
         place = [point["core_hours"]], [point["top1_error"]]
-        other.plot(*place, linestyle="", marker=marker, color=style.INK, mfc="white", zorder=6)
+        other.plot(*place, linestyle="", marker=_sign(point), color=style.INK, mfc="white", zorder=6)
     signs = [Entry("several augmented copies", mark(COPIES, style.INK))] if numbers["repeated_augmentation"] else []
     _frame(mine, points if separate(numbers) else [*points, *references], 0.08)
     published = [Group("Published", [_entry(*pair) for pair in zip(LETTERS, references, strict=False)])]
@@ -179,8 +163,14 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
 
 def _entry(letter: str, reference: Numbers) -> Entry:
     how = " (compute from speed)" if reference["estimated"] else ""
-    sign = mark(ESTIMATE if reference["estimated"] else REFERENCE, style.INK, filled=False)
-    return Entry(f"{letter}: {reference['name']}{how}", sign)
+    return Entry(f"{letter}: {reference['name']}{how}", mark(_sign(reference), style.INK, filled=False))
+
+
+def _sign(reference: Numbers) -> str:
+    """Its marker: a star as for our own runs, a square where its compute is an estimate, else a diamond."""
+    if reference.get("repeated"):
+        return COPIES
+    return ESTIMATE if reference["estimated"] else REFERENCE
 
 
 def _letters(ax: Axes, references: Sequence[Numbers]) -> None:

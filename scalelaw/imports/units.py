@@ -47,6 +47,7 @@ UNITS: dict[str, dict[str, Conversion]] = {
     "train_flop": _FLOP,
     "macs_per_image": _MACS,
     "core_hours": {"TPU-v4-core-hours": _times(1.0)},
+    "total_core_hours": {"TPU-v4-core-hours": _times(1.0)},
     "parent_core_hours": {"TPU-v4-core-hours": _times(1.0)},
     "val_loss": _LOSS,
     "val_loss_ema": _LOSS,

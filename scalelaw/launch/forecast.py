@@ -16,6 +16,7 @@ from scalelaw.plan.models import Candidate
 from scalelaw.runs import RunTable
 from scalelaw.sweep import PlannedRun, Spec
 from scalelaw.sweep.device_memory import memory_per_device
+from scalelaw.sweep.remarks import remarks
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Forecast:
             "price_per_device_hour": None if self.machines is None else self.machines.price_per_device_hour,
             "device_hours": None if hours is None else hours.to_dict(),
             "dollars": None if dollars is None else dollars.to_dict(),
-            "notes": self.notes(),
+            "notes": [*remarks(self.planned), *self.notes()],
             "runs": [self._run(run) for run in self.planned],
         }
 

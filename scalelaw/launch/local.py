@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from scalelaw import stopping
@@ -30,6 +31,7 @@ Emit = Callable[[dict[str, Any]], None]
 GRACE_SECONDS = 60.0  # for a worker to write its checkpoint when asked to end; a second signal kills it at once
 PATIENCE_SECONDS = 1.0  # before it is said that workers are waited for
 POLL_SECONDS = 0.5
+LISTEN_SECONDS = 0.1  # between two looks whether a signal has asked to stop
 FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # exit codes of a worker
 
 
@@ -75,21 +77,23 @@ def run_all(
 
 def train(crew: Crew, seconds: Mapping[str, float], workers: int) -> None:
     """`run_all` with workers of any engine."""
-    try:
-        while crew.left:
-            free = crew.unheld()
-            if not free:
-                crew.emit({"event": "waiting", "runs": len(crew.left)})
-                time.sleep(POLL_SECONDS)
-                continue
-            count = min(workers, len(free))
-            found = orders([crew.planned[run_id] for run_id in free], seconds, count)
-            for order, core in zip(found, crew.cores(count), strict=True):
-                crew.start(order, core)
-            while crew.running:
-                crew.follow()
-    finally:
-        crew.stop()
+    with stopping.polled():
+        try:
+            while crew.left:
+                stopping.raise_if_asked()
+                free = crew.unheld()
+                if not free:
+                    crew.emit({"event": "waiting", "runs": len(crew.left)})
+                    time.sleep(POLL_SECONDS)
+                    continue
+                count = min(workers, len(free))
+                found = orders([crew.planned[run_id] for run_id in free], seconds, count)
+                for order, core in zip(found, crew.cores(count), strict=True):
+                    crew.start(order, core)
+                while crew.running:
+                    crew.follow()
+        finally:
+            crew.stop()
 
 
 class Crew:
@@ -113,7 +117,7 @@ class Crew:
         self._crashes: dict[str, int] = {}  # since a run last got further than before
         self._steps: dict[str, int] = {}  # the furthest from which an attempt has gone on
         self._kernel_kills = memory.kernel_kills()
-        self._events: queue.Queue[tuple[Process, dict[str, Any] | None]] = queue.Queue()
+        self._events: queue.SimpleQueue[tuple[Process, dict[str, Any] | None]] = queue.SimpleQueue()
 
     def cores(self, count: int) -> list[int | None]:
         """A core for each of so many workers to be held to, None for any."""
@@ -168,8 +172,7 @@ class Crew:
 
     def follow(self) -> None:
         """Waits for one event of a worker and passes it on; another worker takes the place of one that crashed."""
-        worker, event = self._events.get()
-        stopping.raise_if_asked()
+        worker, event = self._next()
         if event is None:
             self.running.remove(worker)
             if self._crashed(worker) and self.left:
@@ -198,6 +201,12 @@ class Crew:
         elif kind in ("leased elsewhere", "watched"):
             return  # by another worker, or by another launcher: then `unheld` looks after it
         self.emit(event)
+
+    def _next(self) -> tuple[Process, dict[str, Any] | None]:
+        while True:
+            stopping.raise_if_asked()
+            with suppress(queue.Empty):
+                return self._events.get(timeout=LISTEN_SECONDS)
 
     def unheld(self) -> list[str]:
         """The runs left that nobody holds; those that another launcher has done meanwhile are struck off."""
@@ -279,10 +288,10 @@ class Crew:
                 worker.errors.close()
 
     def _ended_within(self, seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        for worker in self.running:
-            try:
-                worker.process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                return False
-        return True
+        """Whether all have ended by then; a second Ctrl-C does not wait for it."""
+        until, left = time.monotonic() + seconds, [*self.running]
+        while left and not stopping.asked_twice() and (rest := until - time.monotonic()) > 0:
+            with suppress(subprocess.TimeoutExpired):
+                left[0].process.wait(min(rest, LISTEN_SECONDS))
+                left.pop(0)
+        return not left

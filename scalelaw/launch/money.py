@@ -103,7 +103,7 @@ def money(prices: Prices, rows: RunTable, open_runs: Sequence[Unfinished], *, ut
     notes = []
     if elsewhere := int((~there & (hours > 0)).sum()):
         notes.append(f"{elsewhere} runs trained on other hardware and are not in it")
-    share: Utilisation | None = measured_utilisation(rows.finished(), device.name)
+    share: Utilisation | None = measured_utilisation(rows.finished(fine_tuned=True), device.name)
     if prices.utilisation is not None:
         share = Utilisation(*3 * (prices.utilisation,), "given", "as given")
     share = share or PUBLISHED
@@ -135,7 +135,7 @@ def _of_the_runs(prices: Prices, rows: RunTable, open_runs: Sequence[Unfinished]
         left = Range(*3 * (sum(seconds) * devices / 3600,))
     else:
         notes.append("what is left is unknown until a run of each shape is timed, or with --hardware")
-    done = rows.finished()
+    done = rows.finished(fine_tuned=True)
     if untimed := len(done) - int((_device_hours(done) > 0).sum()):
         notes.append(f"{untimed} finished runs were not timed and are not in it")
     return Money(prices, float(np.nansum(hours)) + under_way * devices / 3600, left, tuple(notes))

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
+from scalelaw import compute
 from scalelaw.errors import UserError
 from scalelaw.launch.orders import SECONDS_PER_SHAPE
 from scalelaw.runs import RunTable, files
@@ -73,7 +75,10 @@ def wall_seconds(seconds: Sequence[float], compiled: int, workers: int) -> float
 
 
 def measured_speeds(rows: RunTable | None) -> dict[Shape, float]:
-    """Images a second of training by shape, of any resolution: the median of the finished runs."""
+    """Images a second of training by shape, of any resolution: the median of the finished runs.
+
+    An image counts as often as it is gone through: sharpness-aware steps do so up to twice.
+    """
     return {(variant, batch): speed for (variant, batch, size), speed in measured_sizes(rows).items() if size is None}
 
 
@@ -81,9 +86,9 @@ def measured_sizes(rows: RunTable | None) -> dict[tuple[str, int, int | None], f
     """The same by variant, batch size and multiply-adds an image, and with None for these of all together."""
     if rows is None or not len(rows) or not rows.has("train_seconds"):
         return {}
-    done = rows.finished().frame
+    done = rows.finished(fine_tuned=True).frame
     timed = done[done["train_seconds"] > 0].dropna(subset=["variant", "batch_size", "images_seen"])
-    timed = timed.assign(_speed=timed["images_seen"] / timed["train_seconds"])
+    timed = timed.assign(_speed=_gone_through(timed) / timed["train_seconds"])
     found: dict[tuple[str, int, int | None], float] = {}
     for (variant, batch), alike in timed.groupby(["variant", "batch_size"]):
         found[str(variant), int(float(str(batch))), None] = float(np.median(alike["_speed"]))
@@ -92,7 +97,15 @@ def measured_sizes(rows: RunTable | None) -> dict[tuple[str, int, int | None], f
     return found
 
 
-def assumed_seconds(train_flop: float, images: int) -> float:
+def _gone_through(frame: pd.DataFrame) -> pd.Series:
+    """Images by passes over them, of rows that know their FLOP; else as often as they were shown."""
+    images = frame["images_seen"].astype(float)
+    if not {"train_flop", "macs_per_image"} <= set(frame):
+        return images
+    return (frame["train_flop"] / compute.train_flop(1, 1) / frame["macs_per_image"]).fillna(images)
+
+
+def assumed_seconds(train_flop: float, images: float) -> float:
     """Seconds of training of a shape that was never timed."""
     return train_flop / ASSUMED_FLOP_PER_SECOND + images * ASSUMED_SECONDS_PER_IMAGE
 
@@ -110,7 +123,8 @@ def expected(
     seconds: dict[str, float] = {}
     basis: dict[str, Basis] = {}
     for run in planned:
-        images, size = run.config.train.images, run.cost.size.macs_per_image
+        size = run.cost.size.macs_per_image
+        images = run.cost.train_flop / compute.train_flop(size, 1)
         key = (run.config.model.variant, run.config.train.batch_size)
         known = speeds.get((*key, size), speeds.get((*key, None)))
         note = (noted or {}).get(_name(*key, size))
@@ -160,14 +174,14 @@ def note(rows: RunTable, trained: Iterable[str]) -> None:
     """Notes the speeds of runs that this machine has trained; a file that cannot be written is none."""
     if not len(rows) or not rows.has("train_seconds"):
         return
-    frame = rows.finished().frame
+    frame = rows.finished(fine_tuned=True).frame
     frame = frame[frame["run_id"].isin(list(trained))].dropna(subset=["train_seconds", "images_seen"])
     found = {}
     for (variant, batch, size), alike in frame.groupby(["variant", "batch_size", "macs_per_image"]):
         seconds = float(alike["train_seconds"].sum())
         if seconds >= LEAST_SECONDS:
             found[_name(str(variant), int(str(batch)), round(float(str(size))))] = (
-                float(alike["images_seen"].sum()) / seconds
+                float(_gone_through(alike).sum()) / seconds
             )
     if found:
         try:

@@ -1,4 +1,4 @@
-"""A sweep in which every cell tries two learning rates of its grid: which runs to train next, from the rows there are.
+"""A sweep that tries two learning rates a cell: which runs of its grid to train next, from the rows there are.
 
 A cell is what differs in learning rate and seed alone; a trial is one of its rates with all of its seeds. Only rows of
 runs that the rule itself chose are looked at, so the same spec and the same rows give the same choice.
@@ -15,7 +15,7 @@ import numpy as np
 
 from scalelaw.launch.unfinished import cell_of
 from scalelaw.learning_rate.trials import Cell, Trial
-from scalelaw.learning_rate.two_trials import MOST, schedule
+from scalelaw.learning_rate.two_trials import MEAN, MOST, schedule
 from scalelaw.runs import ResultsFolder, Status, files
 from scalelaw.sweep import PlannedRun
 
@@ -98,30 +98,29 @@ def choice(cells: Sequence[PlannedCell], rows: Mapping[str, Row], least: int) ->
         log_loss = float(np.mean(np.log(losses))) if len(losses) == len(found) else None
         return Trial(at, rate, log_loss, len(found))
 
-    now = schedule([one.cell for one in cells], outcome, least)
+    prices = [_trial(one) for one in cells]
+    now = schedule([one.cell for one in cells], outcome, least, prices=list(zip(*prices, strict=True)))
     open_runs = [run for at, rate in now.open for run in cells[at].runs[rate]]
     chosen = [run for trial in now.tried for run in cells[trial.cell].runs[trial.rate]] + open_runs
-    later = [
-        (max(len(runs) for runs in one.runs.values()) * count, one) for one, count in zip(cells, now.later, strict=True)
-    ]
+    later_runs, later_core_hours = now.later
     return Choice(
         chosen=tuple(chosen),
         open=tuple(run for run in open_runs if rows.get(run.run_id, ("", None))[0] not in ("finished", "diverged")),
-        later_runs=sum(count for count, _ in later),
-        later_core_hours=sum((count * _hours(one) for count, one in later), 0.0),
+        later_runs=round(later_runs),
+        later_core_hours=later_core_hours,
     )
 
 
 def at_most(cells: Sequence[PlannedCell]) -> tuple[int, float]:
     """Runs and core-hours of a whole sweep, at most."""
-    none = choice(cells, {}, 1)
-    hours = sum((run.cost.core_hours for run in none.chosen), 0.0)
-    return len(none.chosen) + none.later_runs, hours + none.later_core_hours
+    trials = [(min(MEAN, len(one.runs)), *_trial(one)) for one in cells]
+    return sum(count * runs for count, runs, _ in trials), sum((count * hours for count, _, hours in trials), 0.0)
 
 
-def _hours(one: PlannedCell) -> float:
-    """Core-hours of a run; all of a cell cost the same."""
-    return next(iter(one.runs.values()))[0].cost.core_hours
+def _trial(one: PlannedCell) -> tuple[int, float]:
+    """Runs and core-hours of one rate, at most; all runs of a cell cost the same."""
+    seeds = max(len(runs) for runs in one.runs.values())
+    return seeds, seeds * next(iter(one.runs.values()))[0].cost.core_hours
 
 
 def rows_of(results: ResultsFolder) -> dict[str, Row]:
@@ -150,6 +149,7 @@ def note(made: Choice, least: int) -> dict[str, Any]:
 
 __all__ = [
     "KEY",
+    "MEAN",
     "MOST",
     "Choice",
     "PlannedCell",

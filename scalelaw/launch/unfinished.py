@@ -14,7 +14,7 @@ from scalelaw.launch.speed import Shape, assumed_seconds
 from scalelaw.runs import Status, files, progress
 from scalelaw.runs.looks import looked
 from scalelaw.runs.progress import Progress
-from scalelaw.sweep.config import DataConfig, TrainConfig
+from scalelaw.sweep.config import DataConfig, ParentConfig, TrainConfig
 
 SILENT_SECONDS = 60.0
 """A worker that has written nothing for so long may hang: that is said."""
@@ -126,11 +126,13 @@ def _unfinished(
 
 
 def cell_of(config: Mapping[str, Any]) -> str | None:
-    """What a configuration sets beside learning rate, seed and where its data lie; None when it sets no model."""
+    """What a configuration sets beside learning rate, seed and where things lie; None when it sets no model."""
     try:
-        data = {key: value for key, value in config.get("data", {}).items() if key not in DataConfig.NOT_OF_THE_RUN}
+        kinds: dict[str, type[DataConfig | ParentConfig]] = {"data": DataConfig, "parent": ParentConfig}
+        told = {name: {key: value for key, value in config.get(name, {}).items() if key not in kind.NOT_OF_THE_RUN}
+                for name, kind in kinds.items() if name == "data" or name in config}  # fmt: skip
         train = {key: value for key, value in config["train"].items() if key not in ("peak_lr", "seed")}
-        return files.canonical({"data": data, "model": config["model"], "train": train})
+        return files.canonical({**told, "model": config["model"], "train": train})
     except (KeyError, AttributeError):
         return None
 

@@ -1,5 +1,6 @@
 """Plans: what to train with a budget, what to expect of it and what it costs, and which of two families is better."""
 
+from scalelaw.plan.by_error import ErrorPlan, predict_by_error
 from scalelaw.plan.caveats import Caveat
 from scalelaw.plan.comparison import Comparison, compare
 from scalelaw.plan.cost import Cost
@@ -22,6 +23,7 @@ __all__ = [
     "Caveat",
     "Comparison",
     "Cost",
+    "ErrorPlan",
     "FormError",
     "Lifetime",
     "LossInterval",
@@ -37,5 +39,6 @@ __all__ = [
     "compare",
     "next_runs",
     "predict",
+    "predict_by_error",
     "predict_for",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from scalelaw.plan.inverse import REPLICATES
 from scalelaw.plan.models import Candidate, candidates
 from scalelaw.plan.surfaces import Surfaces
 from scalelaw.runs import RunTable
+from scalelaw.transfer.rows import apart
 
 Array = NDArray[np.float64]
 
@@ -30,6 +31,9 @@ class Ground:
         surface: loss in both, fitted to the best runs.
         options: models to choose from, by rising multiply-adds.
         remarks: sentences on what was left out of the options.
+        quantity: what the column val_loss holds, in words.
+        chance: its value by guessing, None where that is unknown.
+        tuned: fine-tuned runs of the table that were left out.
     """
 
     runs: RunTable
@@ -40,10 +44,38 @@ class Ground:
     surface: Fit
     options: tuple[Candidate, ...]
     remarks: tuple[str, ...]
+    quantity: str = "loss"
+    chance: float | None = None
+    tuned: int = 0
 
     @staticmethod
     def of(runs: RunTable) -> Ground:
-        """Of all runs of a sweep.
+        """Of all runs of a sweep, by their loss.
+
+        Raises:
+            UserError: when columns are missing, or no surface can be fitted.
+        """
+        own, tuned = apart(runs)
+        if not len(own):  # fine-tuned runs alone are a sweep of their own
+            return Ground._of(runs, "loss", None)
+        return replace(Ground._of(own, "loss", None), tuned=len(tuned))
+
+    @staticmethod
+    def of_errors(runs: RunTable, chance: float | None) -> Ground:
+        """The same by an error, which the column val_loss holds in place of the loss.
+
+        Args:
+            runs: all runs.
+            chance: the error of guessing, None where it is unknown.
+
+        Raises:
+            UserError: as `of`.
+        """
+        return Ground._of(runs, "error", chance)
+
+    @staticmethod
+    def _of(runs: RunTable, quantity: str, chance: float | None) -> Ground:
+        """By the column val_loss.
 
         Raises:
             UserError: when columns are missing, or no surface can be fitted.
@@ -55,9 +87,10 @@ class Ground:
         if not best.has("macs_per_image"):
             raise UserError(f"{runs.source}: has no macs_per_image; a plan needs each model's cost per image")
         macs, images = best.macs_per_image.astype(float), best.images_seen.astype(float)
-        surface = fit_surface(macs, images, best.val_loss.astype(float), "best", chance_loss(best))
+        chance = chance_loss(best) if quantity == "loss" else chance
+        surface = fit_surface(macs, images, best.val_loss.astype(float), "best", chance)
         options, remarks = candidates(best)
-        return Ground(runs, done, best, macs, images, surface, tuple(options), tuple(remarks))
+        return Ground(runs, done, best, macs, images, surface, tuple(options), tuple(remarks), quantity, chance)
 
     @property
     def flop(self) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scalelaw import compute
 from scalelaw.errors import UserError
-from scalelaw.plan.budget import REFUSE_BEYOND, flop_per_core_hour, target_flop
+from scalelaw.plan.budget import REFUSE_BEYOND, Target, flop_per_core_hour, target_flop
 from scalelaw.plan.caveats import Caveat, gravest_first
 from scalelaw.plan.ground import Ground
 from scalelaw.plan.interval import loss_interval
@@ -70,7 +70,7 @@ def predict(
     if inference_images is not None and unique_images is not None:
         raise UserError("predict: what use costs is worked out for fresh images; leave inference or unique images out")
     machines = machines_for(budget, on)
-    return _plan(
+    return plan_on(
         Ground.of(runs),
         budget,
         machines=machines,
@@ -112,7 +112,7 @@ def predict_for(
     )
     if not needed.train_flop:  # nothing that can be trained reaches it, or nothing need be trained
         return needed, None
-    plan = _plan(
+    plan = plan_on(
         ground,
         compute.Budget(flop=needed.train_flop),
         machines=on,
@@ -124,17 +124,28 @@ def predict_for(
     return needed, replace(plan, needed=needed)
 
 
-def _plan(
+def plan_on(
     ground: Ground,
     budget: compute.Budget,
     *,
     machines: Machines | None,
-    inference_images: float | None,
-    unique_images: float | None,
+    inference_images: float | None = None,
+    unique_images: float | None = None,
     monotone: bool,
     far: bool,
+    target: Target | None = None,
 ) -> Plan:
-    target = target_flop(ground.best, budget)
+    """The plan for a budget on what a table gives; of errors, where the ground is of errors.
+
+    Args:
+        ground: what the plan stands on.
+        budget, machines, inference_images, unique_images, monotone, far: as `predict` takes them.
+        target: what the budget buys, where other runs than the ground's say so.
+
+    Raises:
+        UserError: as `predict`.
+    """
+    target = target_flop(ground.best, budget) if target is None else target
     caveats = about_distance(target.factor, far)
     caveats += [Caveat("budget converted", sentence) for sentence in target.sentences]
     given: Repeats | None = None
@@ -143,10 +154,12 @@ def _plan(
         caveats += said
     told = given is not None and given.law is not None
     surface = given.fit if given is not None and given.fit is not None else ground.surface
-    caveats += [Caveat("loss surface", str(warning)) for warning in surface.warnings]
+    caveats += [Caveat(f"{ground.quantity} surface", str(warning)) for warning in surface.warnings]
     if surface.status == "failed":
         caveats.append(Caveat("no certified optimum", "take nothing here as a prediction."))
     caveats += [Caveat("sizes not built", remark) for remark in ground.remarks]
+    if ground.tuned:
+        caveats.append(Caveat("fine-tuned runs left out", f"{ground.tuned} runs name a parent and play no part."))
 
     options = ground.options
     macs = np.array([option.macs_per_image for option in options])
@@ -165,7 +178,7 @@ def _plan(
     if given is not None and told:
         interval = given.interval(interval, chosen.macs_per_image, seen)
         near = given.among(near, {option.variant: option.macs_per_image for option in options}, interval.loss)
-    caveats += about_interval(interval)
+    caveats += about_interval(interval, ground.quantity)
     caveats += about_ranges(ground, chosen, seen)
     if given is None:
         caveats += about_epochs(ground, seen)
@@ -214,6 +227,7 @@ def _plan(
         cost=spent,
         lifetime=used,
         repeats=given,
+        quantity=ground.quantity,
     )
 
 

@@ -23,7 +23,14 @@ from scalelaw.runs.folder import PLACES
 OWN = {
     "model": ("variant",),
     "train": ("images", "peak_lr", "seed", "batch_size"),
-    "data": ("digest", "exclude_digest", "excluded_images", *PLACES),
+    "data": (
+        "digest",
+        "exclude_digest",
+        "excluded_images",
+        "holdout_exclude_digest",
+        "excluded_holdout_images",
+        *PLACES,
+    ),
 }
 """Settings of a run that the plan sets itself, or that a sweep's file has no key for."""
 

@@ -34,7 +34,7 @@ def about_distance(factor: float, far: bool) -> list[Caveat]:
     return [Caveat(*said.split(": ", 1)) for said in extrapolation(factor, "the budget", far=far, holds=form)]
 
 
-def about_interval(interval: LossInterval) -> list[Caveat]:
+def about_interval(interval: LossInterval, quantity: str = "loss") -> list[Caveat]:
     """Parts that are unknown or assumed, and roll-outs that miss to one side."""
     found = []
     if unknown := [name for name, part in interval.parts.items() if part is None]:
@@ -45,9 +45,9 @@ def about_interval(interval: LossInterval) -> list[Caveat]:
     if not form.roll_outs:
         found.append(Caveat("no roll-outs", "too few cheap runs to fit surfaces that predict the dearer ones."))
     elif form.bias is not None and form.one_sided and form.roll_outs >= ONE_SIDED and abs(form.bias) > spread.seeds:
-        side = "above" if form.bias > 0 else "below"
+        side = f"{quantity} {'above' if form.bias > 0 else 'below'}"
         found.append(
-            Caveat("roll-outs lean", f"all {form.roll_outs} surfaces fitted to cheaper runs put the dearer ones' loss "
+            Caveat("roll-outs lean", f"all {form.roll_outs} surfaces fitted to cheaper runs put the dearer ones' "
                                      f"{side} what was measured, by {100 * abs(np.expm1(form.bias)):.0f} % on average.")
         )  # fmt: skip
     return found
@@ -78,7 +78,7 @@ def about_disagreement(ground: Ground, chosen: Candidate, flop: float) -> list[C
         columns = columns_of(best, "train_flop", notes)
         surface = ground.surface
         if len(best) < len(ground.best):  # the basins' shape is then that of fewer runs
-            surface = fit_surface(columns.size, columns.data, columns.loss, "best", columns.chance)
+            surface = fit_surface(columns.size, columns.data, columns.loss, "best", ground.chance)
     except UserError:
         return []
     trend = exact_trends(columns, minima(columns, surface, TOLERANCE, notes).exact, surface, notes)["size"]

@@ -67,6 +67,7 @@ class Plan:
         lifetime: the model that costs least in training and use together, where its use was asked for.
         needed: the compute that a loss takes, where that set the budget.
         repeats: what so many unique images mean, where they were asked for.
+        quantity: what is called loss here, in words: an error, where the plan is by error.
     """
 
     variant: str
@@ -91,6 +92,7 @@ class Plan:
     lifetime: Lifetime | None = None
     needed: Needed | None = None
     repeats: Repeats | None = None
+    quantity: str = "loss"
 
     @property
     def peak_lr(self) -> float | None:
@@ -127,7 +129,7 @@ class Plan:
         epochs = "" if self.epochs is None else f", {self.epochs:.4g} epochs"
         head = [
             f"What `scalelaw predict` proposes at {self.extrapolation_factor:.3g} x the largest run of {self.source}:",
-            f"{self.variant}{epochs}. Expected loss {self._expected()}.",
+            f"{self.variant}{epochs}. Expected {self.quantity} {self._expected()}.",
             *(line for caveat in self.caveats for line in str(caveat).splitlines()),
         ]
         rate = None if self.peak_lr is None else float(f"{self.peak_lr:.4g}")
@@ -170,7 +172,7 @@ class Plan:
             ("model", f"{self.variant}{params}"),
             ("epochs", f"{epochs} ({self.images:,.0f} images{batch})"),
             ("learning rate", "unknown" if self.rate is None else str(self.rate)),
-            ("loss", self._expected()),
+            (self.quantity, self._expected()),
         ]
         for name, part in self.interval.parts.items():
             rows.append((name, "unknown" if part is None else part.text(self.loss)))

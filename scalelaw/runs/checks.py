@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from scalelaw.runs.schema import COLUMNS, LETTERS, STATUSES, python_type
 _POSITIVE = ("params", "macs_per_image", "unique_images", "epochs", "images_seen", "batch_size", "peak_lr",
              "train_flop", "core_hours", "utilisation", "val_loss")  # fmt: skip
 _AGREE = 1e-3  # relative difference up to which two ways to the same number agree; tables round
+_SHARPNESS = re.compile(r'"sam_radius"|"recipe":\s*"finetune"')  # a configuration of sharpness-aware steps
 _LETTERS = {**LETTERS, "L": "val_loss"}
 
 
@@ -107,6 +109,9 @@ def _implied(frame: pd.DataFrame) -> list[tuple[str, pd.Series, str]]:
     ways: list[tuple[str, pd.Series, str]] = []
     if {"train_flop", "macs_per_image", "images_seen"} <= set(frame):
         flop = frame["macs_per_image"] * frame["images_seen"] * compute.train_flop(1, 1)
+        if "config" in frame:  # steps of two gradients cost up to twice as much
+            sharp = frame["config"].map(lambda text: bool(_SHARPNESS.search(str(text))))
+            flop = flop.where(~sharp, frame["train_flop"].clip(flop, 2 * flop))
         ways.append(("train_flop", flop, "macs_per_image and images_seen"))
     if {"core_hours", "train_flop", "utilisation"} <= set(frame):
         hours = frame["train_flop"] / (frame["utilisation"] * compute.FLOP_PER_CORE_HOUR)

@@ -24,8 +24,8 @@ from scalelaw.runs.claims import HELD, Claim, Watch
 from scalelaw.runs.lease import Lease, clear, is_held, lease, must_watch
 from scalelaw.runs.schema import Run, Status
 
-PLACES = ("path", "holdout_path", "exclude", "cache")
-"""Settings of [data] that are paths."""
+PLACES = ("path", "holdout_path", "exclude", "holdout_exclude", "cache")
+"""Settings of [data] that are paths; `path` is also where a parent's weights are."""
 CHECKPOINTS = "checkpoint"  # in a run's folder, until it has its row
 DONE: tuple[Status, ...] = ("finished", "diverged")
 """Statuses of rows that no attempt will replace."""
@@ -51,7 +51,7 @@ class ResultsFolder:
         # one listing, for another launcher may be writing sweep.json at this moment: aside first, then in its place
         there = any((root / name).exists() for name in ("sweep.json", "runs.parquet"))  # listing many runs takes long
         names = {entry.name for entry in root.iterdir()} if root.exists() and not there else set()
-        empty = all(name.startswith(".sweep.json.") for name in names)
+        empty = all(name.startswith((".sweep.json.", "near-duplicates-")) for name in names)
         if not (there or {"sweep.json", "runs.parquet"} & names or (new and empty)):
             if not root.exists():
                 raise UserError(f"{root}: no such folder; a sweep makes it: scalelaw sweep SPEC.toml")
@@ -133,8 +133,8 @@ class ResultsFolder:
         if not path.exists():
             raise UserError(f"{self.root}: has no run {run_id!r}; scalelaw status {self.root} lists them")
         config: dict[str, Any] = files.read_json(path)
-        data = config.get("data", {})
-        data.update({key: self._from_here(data[key]) for key in PLACES if data.get(key)})
+        for section in (config.get("data", {}), config.get("parent", {})):
+            section.update({key: self._from_here(section[key]) for key in PLACES if section.get(key)})
         return config
 
     def _from_here(self, path: str) -> str:

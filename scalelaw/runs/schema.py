@@ -51,6 +51,7 @@ class Run:
     train_seconds: float | None = _column("s", "training steps alone: no compilation, evaluation or waiting")
     train_flop: float | None = _column("FLOP", "3 x 2 x multiply-adds x images seen")
     core_hours: float | None = _column("TPU-v4 core-hours", "cost; core_hours_basis says how it is known")
+    total_core_hours: float | None = _column("TPU-v4 core-hours", "the same with the parent's, where there is one")
     core_hours_basis: str | None = _column("", "measured (on TPU v4) or estimated (from FLOP)")
     utilisation: float | None = _column("1", "share of the TPU-v4 peak behind core_hours: measured, or assumed")
     val_loss: float | None = _column("nats", "cross-entropy on held-out images at the end of training")
@@ -69,8 +70,8 @@ class Run:
 
 COLUMNS: dict[str, Any] = {column.name: column for column in fields(Run)}
 
-UNREPEATABLE = ("train_seconds", "started_at", "hardware", "commit", "attempts", "core_hours", "core_hours_basis",
-                "utilisation", "sweep")  # fmt: skip
+UNREPEATABLE = ("train_seconds", "started_at", "hardware", "commit", "attempts", "core_hours", "total_core_hours",
+                "core_hours_basis", "utilisation", "sweep")  # fmt: skip
 """Columns in which identical runs may differ: what is measured, where and when, and what derives from it."""
 
 LETTERS = {"C": "train_flop", "N": "params", "D": "images_seen", "U": "unique_images", "loss": "val_loss"}

@@ -140,15 +140,20 @@ class RunTable:
         kept = self.frame[np.asarray(mask, dtype=bool)].reset_index(drop=True)
         return replace(self, frame=kept, notes=self.notes + ((note,) if note else ()))
 
-    def finished(self) -> RunTable:
-        """The finished runs; every other status is counted in `notes`. Without a status column, all rows."""
-        if not self.has("status"):
-            return self
-        done = (self.frame["status"] == "finished").to_numpy()
-        if done.all():
-            return self
-        counts = self.frame["status"][~done].value_counts(dropna=False)
-        return self.where(done, "left out: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+    def finished(self, *, fine_tuned: bool = False) -> RunTable:
+        """The finished runs; every other status is counted in `notes`. Without a status column, all rows.
+
+        Args:
+            fine_tuned: keep runs that began at others beside those that did not. Else only the latter are kept of a
+                table that holds both: they learnt other tasks from another start, and no one law is that of both.
+        """
+        runs = self
+        if self.has("status") and not (done := (self.frame["status"] == "finished").to_numpy()).all():
+            counts = self.frame["status"][~done].value_counts(dropna=False)
+            runs = self.where(done, "left out: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+        if fine_tuned or not runs.has("parent") or (began := runs.frame["parent"].notna().to_numpy()).all():
+            return runs
+        return runs.where(~began, f"left out: {began.sum()} fine-tuned runs, which scalelaw transfer reads")
 
     def cells(self) -> pd.Series:
         """For each run the number of its cell: runs of a cell differ in learning rate or seed alone."""

@@ -25,7 +25,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
-    NotImplementedError,
+    NotImplementedError,  # zipfile's word for a compression or an encryption that it does not know
 )
 
 

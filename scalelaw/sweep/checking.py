@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from scalelaw.errors import UserError
-from scalelaw.sweep import disk, rules
-from scalelaw.sweep.config import DataConfig, DataSection
+from scalelaw.sweep import disk, finetuning, rules
+from scalelaw.sweep.config import DataConfig, DataSection, ParentConfig
 from scalelaw.sweep.facts import with_digest
 from scalelaw.sweep.grids import MOST_GRIDS, SECTIONS, Key, Settings
 from scalelaw.sweep.layers import Layer, Located
 from scalelaw.sweep.mistakes import located
+from scalelaw.sweep.parents import Parents, ParentSection, model_mistakes, parents_of
 from scalelaw.sweep.sections import ModelSection, TrainSection
 
-_GRID: dict[str, type[BaseModel]] = {"data": DataSection, "model": ModelSection, "train": TrainSection}
+_GRID: dict[str, type[BaseModel]] = {"data": DataSection, "model": ModelSection, "train": TrainSection,
+                                     "parent": ParentSection}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Grid:
         priority: of its runs.
         settings: where each setting stands.
         place: where the grid stands.
+        parent: where its runs begin; None for fresh weights.
     """
 
     data: DataSection
@@ -43,6 +47,7 @@ class Grid:
     priority: int
     settings: Mapping[Key, Located] = field(repr=False)
     place: str
+    parent: ParentConfig | None = None
 
     def locate(self, sentence: str) -> str:
         """FILE:LINE of what a sentence is about, where it begins with `[section] key`."""
@@ -72,11 +77,17 @@ class Mistakes:
 
 
 class Grids:
-    """Checks grid after grid; the images of one [data] are looked at once."""
+    """Checks grid after grid; the images of one [data] and the runs of one [parent] are looked at once.
+
+    Attributes:
+        remarks: one sentence for every set of runs that cannot be parents and is left out.
+    """
 
     def __init__(self, said: Mistakes, planning: bool) -> None:
         self.said, self.planning = said, planning
+        self.remarks: list[str] = []
         self._seen: dict[str, DataConfig | UserError] = {}
+        self._parents: dict[tuple[str, Path], Parents | UserError] = {}
 
     def check(
         self, settings: Settings, part: int, priority: int, layers: Sequence[Layer], inside: tuple[str | int, ...] = ()
@@ -91,13 +102,13 @@ class Grids:
             if count == MOST_GRIDS:
                 self.said.add(place, f"zips and lists of [data] make more than {MOST_GRIDS} grids; give fewer values")
                 break
-            grid = self._grid(one, part, priority, place, layers)
-            found += [] if grid is None else [grid]
+            found += self._grids(finetuning.completed(one, layers[-1]), part, priority, place, layers)
         return found if len(self.said.lines) == before else []
 
-    def _grid(
+    def _grids(
         self, settings: dict[Key, Located], part: int, priority: int, place: str, layers: Sequence[Layer]
-    ) -> Grid | None:
+    ) -> list[Grid]:
+        """One grid of these settings, or one for each parent."""
         checked: dict[str, Any] = {}
         for section, kind in _GRID.items():
             values = {name: each for (where, name), each in settings.items() if where == section}
@@ -123,7 +134,7 @@ class Grids:
                     text if each is None else _counted(text, section, name, each),
                 )
 
-        data, model, train = (checked.get(section) for section in SECTIONS)
+        data, model, train, parent = (checked.get(section) for section in SECTIONS)
         completed = None
         if isinstance(data, DataSection):
             completed = self._completed(data)
@@ -133,9 +144,37 @@ class Grids:
             say(rules.model_mistakes(model))
         if isinstance(train, TrainSection):
             say(rules.train_mistakes(train))
-        if not (isinstance(completed, DataConfig) and data and model and train):
-            return None
-        return Grid(data, model, train, completed, part, self.said.words, priority, settings, place)
+        starts = None
+        if isinstance(parent, ParentSection):
+            beside = settings.get(("parent", "sweep"))
+            starts = self._starts(parent, Path(beside.layer.source if beside else "").parent)
+            if isinstance(starts, UserError):
+                say(starts.messages)
+        if not (isinstance(completed, DataConfig) and data and train) or isinstance(starts, UserError):
+            return []
+        if starts is None:
+            if model is None:
+                return []
+            return [Grid(data, model, train, completed, part, self.said.words, priority, settings, place)]
+        self.remarks += starts.remarks
+        asked = model if isinstance(model, ModelSection) else None
+        say(
+            wrong := [*model_mistakes(starts.starts, asked), *finetuning.side_mistakes(completed, starts.starts, asked)]
+        )
+        return [] if wrong else [
+            Grid(data, start.section(asked), train, completed, part, self.said.words, priority, settings, place,
+                 start.config)
+            for start in starts.starts
+        ]  # fmt: skip
+
+    def _starts(self, parent: ParentSection, beside: Path) -> Parents | UserError:
+        key = (parent.model_dump_json(), beside)
+        if key not in self._parents:
+            try:
+                self._parents[key] = parents_of(parent, beside, self.planning)
+            except UserError as error:
+                self._parents[key] = error
+        return self._parents[key]
 
     def _completed(self, data: DataSection) -> DataConfig | UserError:
         key = data.model_dump_json(exclude_unset=True)

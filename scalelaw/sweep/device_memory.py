@@ -11,6 +11,8 @@ from scalelaw.sweep.facts import DataFacts
 from scalelaw.sweep.recipes import rules_of
 from scalelaw.sweep.sections import DevicesSection
 
+_FOLLOWING = ("params", "gradients", "momentum", "ema", "ascended")
+
 
 def memory_per_device(config: RunConfig, facts: DataFacts, devices: DevicesSection) -> architecture.Memory:
     """Bytes of one device in training: its part of the state, and the activations of its part of a batch.
@@ -28,10 +30,11 @@ def memory_per_device(config: RunConfig, facts: DataFacts, devices: DevicesSecti
         bytes_per_value=2 if rules.precision == "bfloat16" else 4,
         rematerialised=devices.remat,
         ema=rules.ema > 0,
+        sharpness=rules.sam_radius > 0,
     )
     if devices.params == 1:
         return needed
-    each = {name: -(-getattr(needed, name) // devices.params) for name in ("params", "gradients", "momentum", "ema")}
+    each = {name: -(-getattr(needed, name) // devices.params) for name in _FOLLOWING}
     return replace(needed, **{**each, "params": each["params"] + needed.params})
 
 

@@ -14,6 +14,7 @@ from scalelaw.sweep.config import MAX_INT, OVERRIDES, DataConfig, DataSection, M
 from scalelaw.sweep.facts import Cost, DataFacts, data_facts, run_cost
 from scalelaw.sweep.grids import LENGTHS, Key
 from scalelaw.sweep.mistakes import nth
+from scalelaw.sweep.recipes import rules_of
 from scalelaw.sweep.sections import TrainSection
 from scalelaw.sweep.spec import Spec
 
@@ -72,7 +73,7 @@ def expand(spec: Spec) -> list[PlannedRun]:
 
 
 _ONE = {"seeds": "seed"}  # a setting that a run calls otherwise
-_ORDER = ("batch_size", "peak_lr", "recipe", "seeds", *OVERRIDES, "evaluations", "lr_scaling")
+_ORDER = ("batch_size", "peak_lr", "recipe", "seeds", *OVERRIDES, "repeats", "evaluations", "lr_scaling")
 """Settings of [train] that span a grid besides its length; the last varies fastest."""
 
 
@@ -84,15 +85,19 @@ def _expand_grid(grid: Grid, utilisation: float) -> Iterator[tuple[PlannedRun, d
     varied = {name: values for name in _ORDER if (values := getattr(train, name)) is not None}
     models = [ModelConfig(family=family, variant=name) for family in grid.model.family for name in grid.model.variants]
     (unit,) = [name for name in LENGTHS if getattr(train, name) is not None]
-    for model, lengths in [(model, _lengths(train, model, facts, utilisation)) for model in models]:
-        for (given, images), *rest in itertools.product(
-            zip(getattr(train, unit), lengths, strict=True), *varied.values()
-        ):
+    for model in models:
+        lengths: dict[float, list[int]] = {}  # by what a step over its images costs
+        for (nth_length, given), *rest in itertools.product(enumerate(getattr(train, unit)), *varied.values()):
             one = dict(zip(varied, rest, strict=True))
             settings = {_ONE.get(name, name): value for name, value in one.items() if name != "lr_scaling"}
             if one["lr_scaling"] == "linear":
                 settings["peak_lr"] = one["peak_lr"] * one["batch_size"] / 256
-            config = RunConfig(data=data, model=model, train=TrainConfig(images=images, **settings))
+            config = RunConfig(data=data, model=model, train=TrainConfig(images=1, **settings), parent=grid.parent)
+            passes = rules_of(config).passes(config.train.batch_size) if unit == "core_hours" else 1.0
+            if passes not in lengths:
+                lengths[passes] = _lengths(train, model, facts, utilisation, passes)
+            images = lengths[passes][nth_length]
+            config = config.model_copy(update={"train": config.train.model_copy(update={"images": images})})
             cost = run_cost(config, facts, utilisation)
             length = {"images": images, "epochs": cost.epochs, "core_hours": cost.core_hours, unit: given}
             point = {
@@ -101,12 +106,14 @@ def _expand_grid(grid: Grid, utilisation: float) -> Iterator[tuple[PlannedRun, d
                 ("model", "variants"): model.variant,
                 **{("train", name): one.get(name) for name in TrainSection.model_fields if name != "layout"},
                 **{("train", name): value for name, value in length.items()},
+                ("parent", "run"): None if grid.parent is None else grid.parent.run,
+                ("parent", "averaged"): grid.parent is not None and grid.parent.averaged,
             }
             yield PlannedRun(config.run_id, config, cost), point
 
 
-def _lengths(train: TrainSection, model: ModelConfig, facts: DataFacts, utilisation: float) -> list[int]:
-    """Images seen, one for each length in the grid."""
+def _lengths(train: TrainSection, model: ModelConfig, facts: DataFacts, utilisation: float, passes: float) -> list[int]:
+    """Images seen, one for each length in the grid, by runs whose steps make so many passes over an image."""
     if train.images is not None:
         return list(train.images)
     if train.epochs is not None:
@@ -116,7 +123,7 @@ def _lengths(train: TrainSection, model: ModelConfig, facts: DataFacts, utilisat
         assert train.core_hours is not None
         given, unit, buyer = train.core_hours, "core_hours", f"core-hours buy {model.variant}"
         size = architecture.size(architecture.variant(model.variant, model.family), facts.resolution, facts.classes)
-        per_image = compute.train_flop(size.macs_per_image, 1)
+        per_image = compute.train_flop(size.macs_per_image, 1, passes)
         exact = [compute.flop_of_core_hours(hours, utilisation) / per_image for hours in given]
     wrong = []
     for index, (length, images) in enumerate(zip(given, exact, strict=True)):
@@ -135,6 +142,7 @@ def describe(data: DataConfig) -> str:
     if data.source != "hierarchy":
         held = "held-out images" if data.holdout_path is None else f"held-out images of {data.holdout_path}"
         without = f", {data.excluded_images:,} excluded by {data.exclude}" if data.excluded_images else ""
+        without += f", {data.excluded_holdout_images:,} held-out ones too" if data.excluded_holdout_images else ""
         return f"{data.path}: {data.train_images:,} training and {data.holdout_images:,} {held}{without}"
     symbols = data.symbols if isinstance(data.symbols, int) else " then ".join(map(str, data.symbols))
     return (

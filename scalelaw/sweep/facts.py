@@ -9,6 +9,7 @@ from scalelaw.errors import UserError
 from scalelaw.sweep import disk, hierarchy, sources
 from scalelaw.sweep.config import DataConfig, DataSection, RunConfig
 from scalelaw.sweep.memory import in_memory
+from scalelaw.sweep.recipes import rules_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,11 @@ def with_digest(data: DataSection, *, planning: bool = False) -> DataConfig:
     found = in_memory(data)
     settings = data.model_dump(exclude_defaults=True)
     sizes = {"holdout_images": len(found.held_rows), "train_images": len(found.train_rows)}
-    left_out = {"exclude_digest": disk.exclusion.digest(found.excluded), "excluded_images": len(found.excluded)}
+    left_out = {
+        "exclude_digest": disk.exclusion.digest(found.excluded), "excluded_images": len(found.excluded),
+        "holdout_exclude_digest": disk.exclusion.digest(found.held_excluded),
+        "excluded_holdout_images": len(found.held_excluded),
+    }  # fmt: skip
     return DataConfig(**{**settings, "digest": found.digest, **sizes, **left_out})
 
 
@@ -73,6 +78,7 @@ def run_cost(config: RunConfig, facts: DataFacts, utilisation: float = compute.D
     """The cost of one run at an assumed utilisation of the TPU-v4 peak."""
     model = architecture.variant(config.model.variant, config.model.family)
     size = architecture.size(model, facts.resolution, facts.classes)
-    flop = compute.train_flop(size.macs_per_image, config.train.images)
+    passes = rules_of(config).passes(config.train.batch_size)
+    flop = compute.train_flop(size.macs_per_image, config.train.images, passes)
     epochs = config.train.images / facts.train_images
     return Cost(size, facts, epochs, flop, compute.core_hours(flop, utilisation))

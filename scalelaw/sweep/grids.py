@@ -13,8 +13,10 @@ from typing import Any
 
 from scalelaw.sweep.layers import Layer, Located
 
-SECTIONS = ("data", "model", "train")
+SECTIONS = ("data", "model", "train", "parent")
 LENGTHS = ("epochs", "images", "core_hours")
+STARTS = ("sweep", "results", "run", "weights")
+"""Settings of [parent] that each say where runs begin."""
 LISTS = ("symbols", "rules", "branching", "zipf_a", "crop_area", "crop_aspect", "pixel_mean", "pixel_std")
 """Settings of [data] that are lists themselves; a list of lists spans a grid."""
 MOST_GRIDS = 10_000
@@ -38,20 +40,21 @@ class Settings:
     def changed(self, plain: dict[Key, Located], zips: list[dict[Key, Located]]) -> Settings:
         """With these in the place of those that are here.
 
-        A length replaces the length, whatever its unit, and another `data.source` all of [data]. What a zip here loses
-        to them it loses alone: its other settings go on varying together.
+        A length replaces the length, whatever its unit, a start the start, and another `data.source` all of [data].
+        What a zip here loses to them it loses alone: its other settings go on varying together.
         """
         keys = {*plain, *itertools.chain(*zips)}
         source = plain.get(("data", "source"))
         mine = self.plain.get(("data", "source"))
         another = source is not None and (mine is None or source.value != mine.value)
         length = any(("train", name) in keys for name in LENGTHS)
+        start = any(("parent", name) in keys for name in STARTS)
 
         def kept(key: Key) -> bool:
             section, name = key
             return key not in keys and not (another and section == "data") and not (
                 length and section == "train" and name in LENGTHS
-            )  # fmt: skip
+            ) and not (start and section == "parent" and name in STARTS)  # fmt: skip
 
         left = [{key: value for key, value in group.items() if kept(key)} for group in self.zips]
         return Settings(

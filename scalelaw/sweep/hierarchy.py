@@ -43,6 +43,10 @@ def mistakes(data: DataSection) -> list[str]:
         found.append(
             f"[data] new_levels: a task of {data.levels} levels has no {data.new_levels} to draw anew; lower it"
         )
+    if data.augment in ("flip", "crop-flip"):
+        found.append(f"[data] augment: {data.augment!r} changes what a built-in image says; use 'none' or 'noise'")
+    if data.augment == "noise" and not data.noise:
+        found.append("[data] augment: there is no noise to draw anew; raise noise, or leave augment out")
     parents = data.classes
     for level, (symbols, rules, branching) in enumerate(
         zip(*(per_level(data, name) for name in ("symbols", "rules", "branching")), strict=True)

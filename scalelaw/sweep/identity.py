@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scalelaw.sweep.config import RunConfig
+from scalelaw.sweep.config import ParentConfig, RunConfig
 from scalelaw.sweep.facts import Cost
 
 
@@ -20,6 +20,17 @@ def of_config(config: RunConfig) -> dict[str, Any]:
         "peak_lr": config.train.peak_lr,
         "seed": config.train.seed,
         "config": config.canonical,
+        **({} if config.parent is None else _of_parent(config.parent)),
+    }
+
+
+def _of_parent(parent: ParentConfig) -> dict[str, Any]:
+    return {
+        "parent": parent.name,
+        "parent_core_hours": parent.core_hours,
+        "parent_val_loss": parent.val_loss,
+        "parent_epochs": parent.epochs,
+        "parent_peak_lr": parent.peak_lr,
     }
 
 

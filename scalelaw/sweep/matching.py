@@ -17,6 +17,7 @@ _KNOWN = {
     "data": [*DataSection.model_fields],
     "model": [*ModelSection.model_fields],
     "train": [name for name in TrainSection.model_fields if name != "layout"],
+    "parent": ["run", "averaged"],
 }
 _TOLERANCE = 1e-9  # relative: rates and lengths are products of what the spec says
 

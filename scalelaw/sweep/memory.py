@@ -25,7 +25,8 @@ class InMemory:
         classes: labels are below it.
         train_rows, held_rows: which images train and which are held out, in random order.
         digest: SHA-256 of the files.
-        excluded: names left out: an archive's numbers, from 0, or CIFAR's FILE:NUMBER.
+        excluded: names left out of training: an archive's numbers, from 0, or CIFAR's FILE:NUMBER.
+        held_excluded: names left out of the held-out images.
     """
 
     images: NDArray[Any]
@@ -35,6 +36,7 @@ class InMemory:
     held_rows: NDArray[np.int64]
     digest: str
     excluded: tuple[str, ...]
+    held_excluded: tuple[str, ...] = ()
 
 
 def in_memory(data: DataSection) -> InMemory:
@@ -44,12 +46,17 @@ def in_memory(data: DataSection) -> InMemory:
         UserError: when the files cannot be used, or have fewer images than asked for.
     """
     assert data.path is not None
+    gone = data.excluded_holdout_images if isinstance(data, DataConfig) else 0
     if data.source == "npz":
-        return split_archive(data.path, data.seed, data.holdout_images, data.train_images, data.exclude)
+        return split_archive(data.path, data.seed, data.holdout_images, data.train_images, data.exclude,
+                             data.holdout_exclude, gone)  # fmt: skip
     found = cifar.read(data.source, data.path)
     held = found.train + split_order(len(found.images) - found.train, data.seed)
     if "holdout_images" in data.model_fields_set or (isinstance(data, DataConfig) and data.digest is not None):
-        held = held[: data.holdout_images]
+        held = held[: data.holdout_images + gone]
+    held, held_excluded = exclusion.without(
+        data.holdout_exclude, data.path, cifar.names(data.source, found), held, "holdout_exclude"
+    )
     names = cifar.names(data.source, found)
     order, excluded = exclusion.without(data.exclude, data.path, names, split_order(found.train, data.seed))
     if data.train_images is not None and data.train_images > len(order):
@@ -57,25 +64,35 @@ def in_memory(data: DataSection) -> InMemory:
             f"[data] train_images: {data.path} has {len(order)} images to train on; ask for at most as many"
         )
     order = order[: data.train_images]
-    return InMemory(found.images, found.labels, found.classes, order, held, found.digest, excluded)
+    return InMemory(found.images, found.labels, found.classes, order, held, found.digest, excluded, held_excluded)
 
 
 def split_archive(
-    path: str, seed: int, holdout_images: int, train_images: int | None, exclude: str | None = None
+    path: str,
+    seed: int,
+    holdout_images: int,
+    train_images: int | None,
+    exclude: str | None = None,
+    holdout_exclude: str | None = None,
+    gone: int = 0,
 ) -> InMemory:
     """Reads a NumPy archive; the held-out images are the same ones for any `train_images`.
+
+    Args:
+        gone: held-out images that `holdout_exclude` leaves out, where `holdout_images` is without them.
 
     Raises:
         UserError: when it cannot be used, or has fewer images than asked for.
     """
     found = archive.read(path)
     order = split_order(len(found.images), seed)
-    held = found.held_out(holdout_images)
-    names = map(str, range(len(found.images)))
+    held = found.held_out(holdout_images + gone)
+    names = [str(k) for k in range(len(found.images))] if exclude or holdout_exclude else []
     train, excluded = exclusion.without(exclude, path, names, order[held:])
+    rows, held_excluded = exclusion.without(holdout_exclude, path, names, order[:held], "holdout_exclude")
     if train_images is not None and train_images > len(train):
         left_out = f" and {len(excluded)} left out" if excluded else ""
         raise UserError(f"[data] train_images: {path} has {len(found.images)} images, of which {held} are held out"
                         f"{left_out}; ask for at most {len(train)}")  # fmt: skip
     train = train[:train_images]
-    return InMemory(found.images, found.labels, found.classes, train, order[:held], found.digest, excluded)
+    return InMemory(found.images, found.labels, found.classes, train, rows, found.digest, excluded, held_excluded)

@@ -11,6 +11,7 @@ from scalelaw.compute import DEFAULT_UTILISATION
 from scalelaw.sweep.config import (
     MAX_INT,
     NonNegative,
+    Part,
     Positive,
     PositiveInt,
     Precision,
@@ -127,6 +128,9 @@ class TrainSection(Section):
     stochastic_depth: Many[Share] | None = None
     ema: Many[Share] | None = None
     precision: Many[Precision] | None = None
+    sam_radius: Many[NonNegative] | None = None
+    sam_share: Many[Part] | None = None
+    repeats: Many[PositiveInt] = (1,)
 
 
 class DevicesSection(Section):

@@ -8,14 +8,15 @@ from scalelaw.sweep.config import DataSection
 
 _SPLIT = {"source", "path", "train_images", "holdout_images", "seed", "digest"}
 _GRAMMAR = {"classes", "symbols", "levels", "rules", "branching", "patch", "zipf_a", "noise", "task_seed", "new_levels"}
-_EXCLUSION = {"exclude", "exclude_digest", "excluded_images"}
+_EXCLUSION = {"exclude", "exclude_digest", "excluded_images", "holdout_exclude", "holdout_exclude_digest",
+              "excluded_holdout_images"}  # fmt: skip
 _FILES = {
     *_SPLIT, *_EXCLUSION, "holdout_path", "classes", "augment", "resolution",
     "eval_resolution", "crop_area", "crop_aspect", "pixel_mean", "pixel_std", "max_corrupt", "decode_threads",
 }  # fmt: skip
 _COLUMNS = {"image_key", "label_key"}
 KEYS: dict[str, set[str]] = {
-    "hierarchy": {"source", "train_images", "holdout_images", "seed", *_GRAMMAR},
+    "hierarchy": {"source", "train_images", "holdout_images", "seed", "augment", *_GRAMMAR},
     "npz": {*_SPLIT, *_EXCLUSION, "augment"},
     "cifar10": {*_SPLIT, *_EXCLUSION, "augment"},
     "cifar100": {*_SPLIT, *_EXCLUSION, "augment"},
@@ -53,13 +54,15 @@ def _foreign(data: DataSection) -> Iterator[str]:
 def _wrong(data: DataSection) -> Iterator[str]:
     if not data.path:
         yield f"[data] path: is missing; source = {data.source!r} {WHAT[data.source]}"
-    for key in ("holdout_path", "exclude", "cache", "image_key", "label_key"):
+    for key in ("holdout_path", "exclude", "holdout_exclude", "cache", "image_key", "label_key"):
         if getattr(data, key) == "":
             yield f"[data] {key}: is empty; name something or leave it out"
     for key in ("resolution", "eval_resolution"):
         side = getattr(data, key)
         if side is not None and not LEAST_SIDE <= side <= MOST_SIDE:
             yield f"[data] {key}: must be a whole number from {LEAST_SIDE} to {MOST_SIDE}, not {side}"
+    if data.augment == "noise":
+        yield "[data] augment: 'noise' is of the built-in images alone; use 'none', 'flip' or 'crop-flip'"
     low, high = data.crop_area
     if not low <= high <= 1:
         yield f"[data] crop_area: must be two shares, the lower first, at most 1, not [{low:g}, {high:g}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from scalelaw.sweep.grids import SECTIONS, Settings, settings_of, twice, zip_mis
 from scalelaw.sweep.layers import Layer, read_layers
 from scalelaw.sweep.matching import Match, is_priority, read
 from scalelaw.sweep.mistakes import located
+from scalelaw.sweep.parents import section_of
 from scalelaw.sweep.resources import RaySection, ray_mistakes
 from scalelaw.sweep.sections import DevicesSection, SweepSection
 
@@ -29,6 +30,8 @@ class Spec:
         matches: the tables that leave runs out or put them first.
         source: the file.
         layers: its text and those of the files that it extends, the outermost first.
+        remarks: one sentence for every set of runs that cannot be parents and is left out.
+        start: where runs begin in place of what the files say; None for what they say.
     """
 
     sweep: SweepSection
@@ -38,6 +41,8 @@ class Spec:
     matches: tuple[Match, ...]
     source: str
     layers: tuple[Layer, ...]
+    remarks: tuple[str, ...] = ()
+    start: str | None = None
 
     def place(self, *path: str | int) -> str:
         """FILE:LINE of a key."""
@@ -46,29 +51,37 @@ class Spec:
 
 _WHOLE: dict[str, type[BaseModel]] = {"sweep": SweepSection, "devices": DevicesSection, "ray": RaySection}
 """Sections of the whole sweep, which parts do not change."""
-_NEEDED = ("sweep", *SECTIONS)
+_NEEDED = ("sweep", "data", "model", "train")
+_OF_PARENTS = ("model", "train")  # what a spec with [parent] need not have
 _TABLES = ("exclude", "first")
 _FILE = (*_WHOLE, *SECTIONS, "part", "zip", *_TABLES, "extends", "priority")
 _PART = (*SECTIONS, "zip", *_TABLES, "priority")
 _LISTS = ("part", "zip", *_TABLES)
 
 
-def read_spec(path: Path, *, planning: bool = False) -> Spec:
+def read_spec(path: Path, *, planning: bool = False, start: str | None = None) -> Spec:
     """Reads and checks a sweep's TOML file and the files that it extends.
 
     `extends = "base.toml"` (relative to the file) takes another spec over. Sections of the upper file, `[[part]]`s and
     `[[zip]]`s (settings that vary together, row by row) are laid over what is there: keys win, a length replaces the
     length, another `data.source` all of [data]. Parts add to the file's sections, not to each other. `[[exclude]]`
-    leaves runs out, `[[first]]` and a part's `priority` put them before others. A relative `data.path` is taken from
+    leaves runs out, `[[first]]` and a part's `priority` put them before others. With [parent] runs begin at others'
+    weights. A relative `data.path` is taken from
     the folder one is in, and the images there are looked at.
 
     Args:
-        planning: images on disk need not be there where [data] states their number and classes.
+        planning: images on disk need not be there where [data] states their number and classes, nor need runs be
+            trained that others begin at.
+        start: where all runs begin, in place of what [parent] says: a run's folder, a results folder, a spec or a file.
 
     Raises:
         UserError: with one line for every mistake, FILE:LINE first.
     """
-    return _check(read_layers(path), planning)
+    layers = read_layers(path)
+    if start is not None:
+        layers = [replace(layer, raw={key: layer.raw[key] for key in layer.raw if key != "parent"}) for layer in layers]
+        layers[-1] = replace(layers[-1], raw={**layers[-1].raw, "parent": section_of(start)})
+    return replace(_check(layers, planning), start=start)
 
 
 def check_spec(raw: dict[str, Any], source: str) -> Spec:
@@ -83,7 +96,10 @@ def _check(layers: list[Layer], planning: bool) -> Spec:
     for layer in layers:
         _check_keys(layer, (), _FILE, said)
     own = layers[-1]
+    starts = any("parent" in layer.raw for layer in layers)
     for section in _NEEDED:
+        if starts and section in _OF_PARENTS:
+            continue
         zips = [each for layer in layers for each in _tables(layer.raw, "zip")]
         zipped = any(isinstance(each, dict) and section in each for each in zips)
         if not zipped and all(section not in layer.raw for layer in layers):
@@ -122,7 +138,8 @@ def _check(layers: list[Layer], planning: bool) -> Spec:
     assert isinstance(sweep, SweepSection)
     assert isinstance(devices, DevicesSection)
     assert isinstance(ray, RaySection)
-    return Spec(sweep, devices, ray, tuple(grids), tuple(matches), own.source, tuple(layers))
+    return Spec(sweep, devices, ray, tuple(grids), tuple(matches), own.source, tuple(layers),
+                tuple(dict.fromkeys(checker.remarks)))  # fmt: skip
 
 
 def _tables(raw: Mapping[str, Any], key: str) -> list[Any]:

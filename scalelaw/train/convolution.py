@@ -7,7 +7,7 @@ What is fast was measured (XLA of jax 0.10, one and two CPU cores). Accelerators
 convolution with feature groups. On CPUs every group becomes a dense convolution of its own, a 1x1 convolution a matrix
 product, and a 3x3 convolution of few input channels a matrix product with nine shifted copies of the images, in value
 and in image gradient; its kernel gradient, and everything with more channels, is fastest as XLA's own dense
-convolution. Networks of few channels throughout keep images as CHWN: then the batch fills vectors that 2 to 64
+convolution. Networks of few channels throughout keep images as CHWN: then the batch fills vectors that 2 to 96
 channels cannot, shifted copies are copies of whole rows, and every convolution is one product with thousands of
 columns.
 """
@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
+
+from scalelaw.train import columns
 
 Images = Float[Array, "batch height width channels"]
 Kernel = Float[Array, "height width inside out"]
@@ -39,7 +41,7 @@ SCARCE = (
 )
 
 
-NARROW = 64  # channels up to which CHWN wins (2.2x at 8, 1.5x at 48, 1.1x at 64, .4x at 128; 8x8 images, batch 64)
+NARROW = 96  # channels up to which CHWN wins (2.2x at 8, 1.5x at 48, 1.2x at 96, .5x at 128; 8x8 images, batch 64)
 SMALL = 2**14  # entries below which a product with ones is faster than XLA's sum over rows
 SMALLEST = 1e-4  # of variance * fan_in, so that a kernel of nearly no spread is not blown up
 
@@ -106,7 +108,7 @@ def convolve(
     Args:
         x: the images, NHWC, or CHWN where `way` is `columns`; so is what returns.
         kernel: shared by all images.
-        scale: of the outputs. The kernel is multiplied, but in products the outputs are: they are fewer, and their sum
+        scale: of the outputs. The kernel is multiplied, but in products the outputs are where they are fewer: their sum
             with the gradient is then all that the scale's own gradient takes.
         bias: added to the outputs.
         stride: the same in both directions.
@@ -115,11 +117,12 @@ def convolve(
     """
     if way not in get_args(Way):
         raise ValueError(f"way must be one of {get_args(Way)}, got {way!r}")
-    if way != "products" and scale is not None:
-        kernel = kernel * scale
+    pixels = x.shape[0] * -(-x.shape[1] // stride) * -(-x.shape[2] // stride)
+    if scale is not None and (way != "products" or kernel.size < pixels * kernel.shape[-1]):
+        kernel, scale = kernel * scale, None
     kernel = kernel.astype(x.dtype)
     if way == "columns":
-        out = _columns(x, kernel, stride)
+        out = columns.convolved(x, kernel, stride)
         return out if bias is None else out + bias.astype(x.dtype)[:, None, None, None]
     if way == "grouped":
         out = _xla(x, kernel, stride, groups)
@@ -154,44 +157,6 @@ def _product(x: Images, kernel: Kernel) -> Images:
     """The 1x1 convolution as one matrix product."""
     batch, height, width, channels = x.shape
     return (x.reshape(-1, channels) @ kernel.reshape(channels, -1)).reshape(batch, height, width, -1)
-
-
-def _columns(x: Images, kernel: Kernel, stride: int) -> Images:
-    """The convolution of images [channels, height, width, batch] as one matrix product."""
-    if kernel.shape[:2] == (1, 1):
-        return _row_product(x[:, ::stride, ::stride], kernel)
-    odd = kernel.shape[0] % 2 == 1 == kernel.shape[1] % 2
-    return _sliding(x, kernel) if stride == 1 and odd else _row_product(_copies(x, kernel.shape[:2], stride, 0), kernel)
-
-
-def _row_product(inputs: Images, kernel: Kernel) -> Images:
-    """The kernel's rows, as many as `inputs` has channels, times the inputs [channels, height, width, batch]."""
-    out = kernel.reshape(-1, kernel.shape[-1]).T @ inputs.reshape(len(inputs), -1)
-    return out.reshape(-1, *inputs.shape[1:])
-
-
-@jax.custom_vjp
-def _sliding(x: Images, kernel: Kernel) -> Images:
-    """`_columns` for stride 1 and odd kernels; the images' gradient is such a convolution of the outputs' gradient.
-
-    Left to itself it would be a sum of nine padded copies, a tenth of a whole step of N4.
-    """
-    return _sliding_forward(x, kernel)[0]
-
-
-def _sliding_forward(x: Images, kernel: Kernel) -> tuple[Images, tuple[Images, Kernel]]:
-    copies = _copies(x, kernel.shape[:2], 1, 0)
-    return _row_product(copies, kernel), (copies, kernel)
-
-
-def _sliding_backward(saved: tuple[Images, Kernel], gradient: Images) -> tuple[Images, Kernel]:
-    copies, kernel = saved
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    to_kernel = copies.reshape(len(copies), -1) @ gradient.reshape(len(gradient), -1).T
-    return _row_product(_copies(gradient, kernel.shape[:2], 1, 0), turned), to_kernel.reshape(kernel.shape)
-
-
-_sliding.defvjp(_sliding_forward, _sliding_backward)
 
 
 def _shifted(x: Images, kernel: Kernel, stride: int) -> Images:

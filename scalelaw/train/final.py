@@ -25,9 +25,17 @@ def path_of(run_folder: Path) -> Path:
     return run_folder / "final" / "weights.npz"
 
 
-def gathered(state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """The weights of a state by their names in the archive; every process of a run must call this."""
-    return {"/".join(path): _array(leaf) for name in KEPT if name in state for path, leaf in _walk(state[name], name)}
+def gathered(state: Mapping[str, Any], like: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """The weights of a state by their names in the archive; every process of a run must call this.
+
+    Args:
+        state: of a run.
+        like: shapes of the network's parameters, `nfnet.abstract`.
+    """
+    from scalelaw.train.packing import unpacked
+
+    trees = {name: unpacked(_arrays(state[name]), like) for name in KEPT if name in state}
+    return {"/".join(path): leaf for name, tree in trees.items() for path, leaf in _walk(tree, name)}
 
 
 def write(run_folder: Path, arrays: Mapping[str, np.ndarray[Any, Any]], through: files.Writes | None = None) -> None:
@@ -85,6 +93,10 @@ def _walk(tree: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
             yield from _walk(branch, *path, name)
     else:
         yield path, tree
+
+
+def _arrays(tree: Any) -> Any:
+    return {name: _arrays(branch) for name, branch in tree.items()} if isinstance(tree, Mapping) else _array(tree)
 
 
 def _array(leaf: Any) -> np.ndarray[Any, Any]:

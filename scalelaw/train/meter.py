@@ -16,17 +16,22 @@ class Meter:
         hardware: of the devices.
         devices: as JAX counts them.
         assumed: the utilisation behind core-hours that are not measured.
+        passes: forward and backward passes of a step over its images.
     """
 
     macs_per_image: float
     hardware: compute.Hardware
     devices: int = 1
     assumed: float = compute.DEFAULT_UTILISATION
+    passes: float = 1.0
+
+    def flop(self, images: float) -> float:
+        """Training FLOP of so many images."""
+        return compute.train_flop(self.macs_per_image, images, self.passes)
 
     def cost(self, images: int, train_seconds: float) -> compute.Cost:
         """Core-hours of so many images, trained in so many seconds, with their basis."""
-        flop = compute.train_flop(self.macs_per_image, images)
-        return compute.cost(flop, train_seconds, self.devices, self.hardware, self.assumed)
+        return compute.cost(self.flop(images), train_seconds, self.devices, self.hardware, self.assumed)
 
     @property
     def peak(self) -> float | None:
@@ -36,7 +41,7 @@ class Meter:
 
     def utilisation(self, images_per_second: float) -> float | None:
         """Training FLOP/s over the peak of the devices here; None when it is unknown."""
-        return None if self.peak is None else compute.train_flop(self.macs_per_image, images_per_second) / self.peak
+        return None if self.peak is None else self.flop(images_per_second) / self.peak
 
     @property
     def utilisation_of(self) -> str:

@@ -6,6 +6,7 @@ over all devices.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,12 @@ from jax import lax
 from scalelaw import architecture
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.train import mesh, nfnet
+from scalelaw.train.convolution import fastest
 from scalelaw.train.data import Source
 from scalelaw.train.data.source import Arrays, Inputs
 from scalelaw.train.mesh import AXES, Layout
+from scalelaw.train.packing import packed
+from scalelaw.train.ready import Ready
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -54,7 +58,7 @@ class Model:
         and gradients over `weight` are those of the mean.
 
         Args:
-            params: this device's part.
+            params: this device's part, as `packed` arranges them; so are the gradients.
             arrays: of the source.
             inputs, weights: this device's rows.
             key: raw key of what is dropped at random; None where the recipe drops nothing.
@@ -77,6 +81,32 @@ class Model:
         gradients = self._where_cut(parts, lambda x, _: lax.psum(x, AXES[0]), lambda x: lax.psum(x, AXES))
         return {"loss": lax.psum(loss, AXES), "weight": weight / total, "gradients": gradients}
 
+    def ascent_gradients(
+        self, params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array, key: jax.Array | None, part: jax.Array
+    ) -> dict[str, Any]:
+        """`gradients` of the rows that a sharpness-aware ascent looks at: every n-th of the whole batch.
+
+        Which rows they are does not depend on the devices. Their number on a device may differ by one from another's;
+        a row of weight 0 fills the gap.
+
+        Args:
+            part: which part of the batch this is, from 0, where batches are accumulated.
+        """
+        stride, rows = self.rules.ascent_stride, weights.shape[0]
+        if stride > 1:
+            taken = -self._first_row(rows, part) % stride + stride * jnp.arange(-(-rows // stride))
+            there = taken < rows
+            taken = jnp.where(there, taken, 0)
+            inputs, weights = jax.tree.map(lambda x: x[taken], inputs), jnp.where(there, weights[taken], 0)
+        return self.gradients(params, arrays, inputs, weights, key)
+
+    def _first_row(self, rows: int, part: jax.Array) -> jax.Array:
+        """Where in the whole batch this device's rows begin: a process gives one run of rows, in parts one by one."""
+        device = lax.axis_index(AXES[0]) * self.layout.params + lax.axis_index(AXES[1])
+        here = self.layout.devices // jax.process_count()
+        first: jax.Array = ((device // here * self.layout.accumulate + part) * here + device % here) * rows
+        return first
+
     def sums(self, params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array) -> dict[str, jax.Array]:
         """Sums over the rows of a batch in evaluation: of `loss`, `wrong` answers, and `images`, the weights."""
         images, labels = self.source.images(arrays, inputs, training=False)
@@ -89,18 +119,25 @@ class Model:
     def _logits(self, parts: Any, images: jax.Array, **rates: Any) -> jax.Array:
         """Logits (float32), computed in the recipe's precision from the parts of the parameters."""
         whole = self._where_cut(parts, lambda x, axis: lax.all_gather(x, AXES[1], axis=axis, tiled=True), lambda x: x)
-        dtype = jnp.dtype(self.rules.precision)
-        logits = nfnet.apply(self.variant, self.source.classes, whole, images, dtype=dtype, **rates)
+        ready, dtype = self._ready, jnp.dtype(self.rules.precision)
+        logits = nfnet.apply(
+            self.variant, self.source.classes, ready(whole), images, dtype=dtype, ready=ready.standardises, **rates
+        )
         return logits.astype(jnp.float32)
 
     def _where_cut(
         self, tree: Any, cut: Callable[[jax.Array, int], jax.Array], whole: Callable[[jax.Array], jax.Array]
     ) -> Any:
         """Applies `cut` (with the axis) to the parameters that are cut along the mesh, `whole` to the others."""
-        specs = mesh.specs(nfnet.abstract(self.variant, self.source.classes), self.layout.params)
+        specs = mesh.specs(packed(self._ready.like), self.layout.params)
         return jax.tree.map(
             lambda x, spec: cut(x, tuple(spec).index(AXES[1])) if AXES[1] in spec else whole(x), tree, specs
         )
+
+    @functools.cached_property
+    def _ready(self) -> Ready:
+        way = fastest(max(self.variant.widths), self.variant.group_width is not None)
+        return Ready(nfnet.abstract(self.variant, self.source.classes), way == "columns")
 
 
 def _keys(key: jax.Array, inputs: Inputs) -> jax.Array:

@@ -70,11 +70,11 @@ class Convolution(nnx.Module):
         self.w = start.normal(shape, std=math.prod(shape[:-1]) ** -0.5)
         self.gain = start.full((out,), 1.0)
         self.bias = start.full((out,), 0.0)
-        self.stride, self.groups = stride, groups
+        self.stride, self.groups, self.ready = stride, groups, False
 
     def __call__(self, x: Images, way: Way) -> Images:
         """Standardises in the parameters' type, convolves in the images'."""
-        kernel, scale = centre(self.w[...], self.gain[...])
+        kernel, scale = (self.w[...], None) if self.ready else centre(self.w[...], self.gain[...])
         return convolve(x, kernel, scale, self.bias[...], stride=self.stride, groups=self.groups, way=way)
 
 
@@ -86,8 +86,9 @@ class Linear(nnx.Module):
         self.w = start.normal(shape, std=inside**-0.5, cut=2.0) if std is None else start.normal(shape, std=std)
         self.b = start.full((out,), 0.0)
 
-    def __call__(self, x: Float[Array, "batch inside"]) -> Float[Array, "batch out"]:
-        return x @ self.w[...].astype(x.dtype) + self.b[...].astype(x.dtype)
+    def __call__(self, x: Float[Array, "batch inside"], way: Way = "products") -> Float[Array, "batch out"]:
+        w, b = self.w[...].astype(x.dtype), self.b[...].astype(x.dtype)
+        return w.T @ x + b[:, None] if way == "columns" else x @ w + b
 
 
 class SqueezeExcite(nnx.Module):
@@ -98,24 +99,21 @@ class SqueezeExcite(nnx.Module):
         self.linear_1 = Linear(channels // 2, channels, start=start)
 
     def __call__(self, x: Images, way: Way) -> Float[Array, "batch 1 1 channels"]:
-        hidden = jax.nn.relu(self.linear(_pooled(x, way)))
-        gate = jax.nn.sigmoid(self.linear_1(hidden))
-        return (gate.T if way == "columns" else gate)[:, None, None, :]
+        hidden = jax.nn.relu(self.linear(jnp.mean(x, axis=(1, 2)), way))
+        return jax.nn.sigmoid(self.linear_1(hidden, way))[:, None, None, :]
 
 
 class NFBlock(nnx.Module):
     """One residual block: shortcut + alpha * skip_gain * branch (the paper's section 3, figures 5 and 6)."""
 
     def __init__(self, shape: Block, beta: float, *, start: Start) -> None:
-        conv = functools.partial(Convolution, start=start)
-        inside, groups = shape.bottleneck, shape.groups
-        self.stride, self.beta = shape.stride, beta
+        conv, inside, groups = functools.partial(Convolution, start=start), shape.bottleneck, shape.groups
+        self.stride, self.beta, self.projects = shape.stride, beta, shape.projects
         self.conv0 = conv(1, shape.channels_in, inside)
         self.conv1 = conv(3, inside, inside, stride=shape.stride, groups=groups)
         self.conv1b = conv(3, inside, inside, groups=groups)
         self.conv2 = conv(1, inside, shape.channels_out)
         self.squeeze_excite = SqueezeExcite(shape.channels_out, start=start)
-        self.projects = shape.projects
         if shape.projects:
             self.conv_shortcut = conv(1, shape.channels_in, shape.channels_out)
         self.skip_gain = start.full((), 0.0)
@@ -190,7 +188,8 @@ class NFNet(nnx.Module):
             drop = stochastic_depth * index / len(self.block_names)
             run = functools.partial(block, way=way, drop=drop, keys=_folded(keys, index) if drop else None)
             x = jax.checkpoint(run)(x) if remat else run(x)
-        return _pooled(activation(self.final_conv(x, way)), way)
+        pooled = jnp.mean(activation(self.final_conv(x, way)), axis=(1, 2))
+        return pooled.T if way == "columns" else pooled
 
     def __call__(
         self,
@@ -246,19 +245,20 @@ def apply(
     keys: Array | None = None,
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
+    ready: bool = False,
 ) -> Float[Array, "batch classes"]:
     """Returns the logits of `images` (any float type), computed in type `dtype`; pure, to be called under `jax.jit`.
 
-    The rates are static; at 0 (evaluation) no `keys` ([batch], one an image) are needed.
+    The rates are static; at 0 (evaluation) no `keys` ([batch], one an image) are needed. Kernels that are `ready` are
+    standardised already, gains and all.
     """
-    return bind(variant, classes, params)(
-        images.astype(dtype), dropout=dropout, stochastic_depth=stochastic_depth, keys=keys, remat=remat
-    )
+    model, images = bind(variant, classes, params, ready=ready), images.astype(dtype)
+    return model(images, dropout=dropout, stochastic_depth=stochastic_depth, keys=keys, remat=remat)
 
 
-def bind(variant: Variant, classes: int, params: Params) -> NFNet:
+def bind(variant: Variant, classes: int, params: Params, *, ready: bool = False) -> NFNet:
     """Returns the module that holds `params`, for what is neither `init` nor `apply` (features, single blocks)."""
-    return nnx.merge(_graph(variant, classes), params)
+    return nnx.merge(_graph(variant, classes, ready), params)
 
 
 def abstract(variant: Variant, classes: int, dtype: DTypeLike = jnp.float32) -> Params:
@@ -277,13 +277,11 @@ def published_names(params: Params) -> dict[tuple[str, ...], tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=64)
-def _graph(variant: Variant, classes: int) -> nnx.GraphDef[NFNet]:
-    return nnx.graphdef(NFNet(variant, classes, Start()))
-
-
-def _pooled(x: Images, way: Way) -> Float[Array, "batch channels"]:
-    mean = jnp.mean(x, axis=(1, 2))
-    return mean.T if way == "columns" else mean
+def _graph(variant: Variant, classes: int, ready: bool) -> nnx.GraphDef[NFNet]:
+    model = NFNet(variant, classes, Start())
+    for convolution in (module for _, module in nnx.iter_modules(model) if isinstance(module, Convolution)):
+        convolution.ready = ready
+    return nnx.graphdef(model)
 
 
 def _folded(keys: Array | None, index: int) -> Array:

@@ -18,6 +18,7 @@ from scalelaw.sweep.recipes import Recipe
 Params = Mapping[str, Any]  # nested dicts of arrays, leaves named as in the published checkpoints
 HEAD_KERNEL = ("linear", "w")
 SMALL = 1e-6  # a gradient's norm counts as no less where it is divided by, as in optax
+TINY = 1e-30  # an ascent along a gradient of zero stays where it is
 VECTORS = ("gain", "skip_gain", "bias", "b")
 
 
@@ -68,6 +69,16 @@ def _clipping(rules: Recipe) -> optax.GradientTransformation:
     return optax.stateless(lambda grads, params: jax.tree.map(clip, clipped(params), grads, params))
 
 
+def ascended(params: Any, gradients: Any, radius: float) -> Any:
+    """params + radius * gradients / |gradients|, the first of the two steps of Foret et al. 2021 (arXiv 2010.01412).
+
+    Its second step takes the gradients there, and goes against them from `params`.
+    """
+    norm = optax.tree.norm(gradients)
+    share = radius / jnp.maximum(norm, TINY)
+    return jax.tree.map(lambda p, g: p + share.astype(p.dtype) * g, params, gradients)
+
+
 def step(params: Any, direction: Any, lr: jax.Array | float) -> Any:
     """params - lr * direction."""
     return jax.tree.map(
@@ -92,18 +103,20 @@ def measure(rules: Recipe, grads: Params, params: Params) -> dict[str, jax.Array
     The norms are over all parameters. A unit is an output channel of a kernel, or a whole vector; its norms are what
     clipping needs too, so that in the program of a training step they are computed once.
     """
-    g, p = jax.tree.map(_units, grads), jax.tree.map(_units, params)
-    excess = jax.tree.map(
-        lambda use, g, p: g > rules.clipping * jnp.maximum(p, rules.clipping_eps) if use else None,
-        clipped(params),
-        g,
-        p,
-    )
-    flags = jnp.concatenate([unit.ravel() for unit in jax.tree.leaves(excess)])
+    used = jax.tree.leaves(clipped(params))
+    first = sorted(range(len(used)), key=lambda k: not used[k])  # what is clipped
+
+    def units(tree: Params) -> list[jax.Array]:
+        leaves = jax.tree.leaves(tree)
+        return [_units(leaves[k]).ravel() for k in first]
+
+    apart = units(grads), units(params)
+    g, p = map(jnp.concatenate, apart)
+    excess = g > rules.clipping * jnp.maximum(p, rules.clipping_eps)
     return {
-        "gradient_norm": optax.tree.norm(g),
-        "parameter_norm": optax.tree.norm(p),
-        "clipped_share": jnp.mean(flags, dtype=jnp.float32),
+        "gradient_norm": jnp.sqrt(jnp.sum(jnp.square(g))),
+        "parameter_norm": jnp.sqrt(jnp.sum(jnp.square(p))),
+        "clipped_share": jnp.mean(excess[: sum(unit.size for unit in apart[0][: sum(used)])], dtype=jnp.float32),
     }
 
 

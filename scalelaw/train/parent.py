@@ -6,14 +6,18 @@ parameter by parameter.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from scalelaw.architecture import Variant
 from scalelaw.errors import UserError
+from scalelaw.runs import weights as kept
+from scalelaw.sweep.config import ParentConfig
 from scalelaw.train import nfnet, weights
 from scalelaw.train.final import final_weights
 from scalelaw.train.optimizer import HEAD_KERNEL
@@ -47,6 +51,39 @@ def begun(body: Params, fresh: Params) -> dict[str, Any]:
     return {
         module: parameters if module == HEAD else _as(body[module], parameters) for module, parameters in fresh.items()
     }
+
+
+def of_config(config: ParentConfig, variant: Variant) -> dict[str, Any]:
+    """The body that a fine-tuned run begins at, from where its configuration says.
+
+    Raises:
+        UserError: as `of_run` and `of_file`, or when the file is no longer the one of the plan.
+    """
+    if config.run is not None:
+        return of_run(kept.brought(config.path), variant, averaged=config.averaged)
+    try:
+        with Path(config.path).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{config.path}: cannot be read ({error.strerror}); bring the file back") from error
+    if found != config.weights:
+        raise UserError(f"{config.path}: has changed since the sweep was planned; bring the old file back, or plan a "
+                        "new sweep")  # fmt: skip
+    return of_file(Path(config.path), variant)
+
+
+def digest(body: Params) -> str:
+    """16 hex digits of the SHA-256 of a body's names, types, shapes and values."""
+    found = hashlib.sha256()
+    for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in _leaves(body)):
+        array = np.ascontiguousarray(leaf)
+        found.update(f"{path} {array.dtype} {array.shape}\n".encode())
+        found.update(array.data)
+    return found.hexdigest()[:16]
+
+
+def _leaves(tree: Any) -> Any:
+    return jax.tree_util.tree_flatten_with_path(tree)[0]
 
 
 def _as(tree: Any, like: Any) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scalelaw import compute
+from scalelaw import architecture, compute
 from scalelaw.errors import UserError
 from scalelaw.runs import Run
 from scalelaw.runs.folder import CHECKPOINTS
@@ -16,7 +17,7 @@ from scalelaw.runs.lease import Lease, LeaseLost
 from scalelaw.sweep import RunConfig
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.sweep.sections import SweepSection
-from scalelaw.train import final, loop, origin, processes
+from scalelaw.train import final, loop, nfnet, origin, parent, processes
 from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Order, Source
 from scalelaw.train.functions import State
@@ -66,13 +67,21 @@ def trained(
     assert row.macs_per_image is not None
     assert row.unique_images is not None
     settings, train = habits.settings, config.train
-    order = Order(int(row.run_id, 16), row.unique_images, train.images, train.batch_size)
-    meter = Meter(row.macs_per_image, known_hardware(str(row.hardware)), row.devices or 1, settings.utilisation)
+    order = Order(int(row.run_id, 16), row.unique_images, train.images, train.batch_size, train.repeats)
+    meter = Meter(
+        row.macs_per_image, known_hardware(str(row.hardware)), row.devices or 1, settings.utilisation,
+        rules.passes(train.batch_size),
+    )  # fmt: skip
     schedule = Schedule(order, train.peak_lr, train.evaluations, train.seed, meter, settings.trace_rows, habits.stop_at)
     through = None if habits.lease is None else habits.lease.write
     trace = Trace(
         habits.folder / "trace", utilisation_of=meter.utilisation_of, writes=processes.leads(), through=through
     )
+    model = architecture.variant(config.model.variant, config.model.family)
+    begun = None
+    if config.parent is not None:
+        body = parent.of_config(config.parent, model)
+        begun, programs = parent.digest(body), replace(programs, start=partial(programs.start, body=body))
     opened: list[Checkpoints] = []
 
     def warn(sentence: str) -> None:
@@ -88,7 +97,7 @@ def trained(
                 warn(f"{name}: cannot be read ({why}); another image stands in for it")
 
     def open_checkpoints(state: State) -> Checkpoints:
-        here = origin.here(work_of(row, config, source), state, programs.layout, habits.threads, source.software)
+        here = origin.here(work_of(row, config, source, begun), state, programs.layout, habits.threads, source.software)
         opened.append(
             Checkpoints(
                 habits.folder / CHECKPOINTS,
@@ -114,20 +123,21 @@ def trained(
         for checkpoints in opened:
             checkpoints.close()
     if outcome.status == "finished" and settings.keep_final:
-        arrays = final.gathered(outcome.state)
+        arrays = final.gathered(outcome.state, nfnet.abstract(model, source.classes))
         if processes.leads():
             final.write(habits.folder, arrays, through)
     cost = meter.cost(outcome.images_seen, outcome.seconds["train"])
     found = outcome.evaluation
-    remarks = [outcome.reason, *(remark for checkpoints in opened for remark in checkpoints.remarks)]
+    remarks = [outcome.reason, source.remark, *(remark for checkpoints in opened for remark in checkpoints.remarks)]
     done = replace(
         row,
         status=outcome.status,
         epochs=outcome.images_seen / row.unique_images,
         images_seen=outcome.images_seen,
         train_seconds=outcome.seconds["train"],
-        train_flop=compute.train_flop(row.macs_per_image, outcome.images_seen),
+        train_flop=meter.flop(outcome.images_seen),
         core_hours=cost.core_hours,
+        total_core_hours=cost.core_hours if config.parent is None else total(cost.core_hours, row.parent_core_hours),
         core_hours_basis=cost.basis,
         utilisation=cost.utilisation,
         val_loss=None if found is None else found.loss,
@@ -138,8 +148,12 @@ def trained(
     return done, outcome.seconds
 
 
-def work_of(row: Run, config: RunConfig, source: Source) -> dict[str, Any]:
-    """What a checkpoint's run must have been: the whole configuration by its id, and in words what people change."""
+def work_of(row: Run, config: RunConfig, source: Source, begun: str | None = None) -> dict[str, Any]:
+    """What a checkpoint's run must have been: the whole configuration by its id, and in words what people change.
+
+    Args:
+        begun: digest of the parent's weights; None for a run without a parent.
+    """
     return {
         "run": row.run_id,
         "batch size": config.train.batch_size,
@@ -149,7 +163,13 @@ def work_of(row: Run, config: RunConfig, source: Source) -> dict[str, Any]:
         "classes": source.classes,
         "resolution": source.resolution,
         "data digest": config.data.digest,
+        **({} if begun is None else {"digest of the parent's weights": begun}),
     }
+
+
+def total(own: float, parents: float | None) -> float | None:
+    """Core-hours of a run and its parent; None when the parent's are unknown."""
+    return None if parents is None else own + parents
 
 
 def known_hardware(kind: str) -> compute.Hardware:

@@ -35,7 +35,7 @@ class Programs:
             the rows that this process gives.
         evaluate: (state, arrays, batch) -> sums over the batch of `loss`, `wrong` answers and weights (`images`), and
             where weights are averaged `loss_ema` and `wrong_ema` of those.
-        start: seed -> initial state.
+        start: (seed, body=None) -> initial state, as `Functions.start`.
         batch_size: rows of a training batch, of all processes together.
         evaluation_size: rows of a batch in evaluation, likewise.
         compile_seconds: what building them took.
@@ -44,7 +44,7 @@ class Programs:
 
     train: Callable[[State, Arrays, Batch, Any], tuple[State, Metrics]]
     evaluate: Callable[[State, Arrays, Batch], Metrics]
-    start: Callable[[int], State]
+    start: Callable[..., State]
     batch_size: int
     evaluation_size: int
     compile_seconds: float
@@ -156,17 +156,45 @@ class _Making:
             "last", functions.move, (self.state, first(), rate), given=(self.placed, self.sums, self.everywhere),
             into=(self.placed, self.everywhere), reuse=True,
         )  # fmt: skip
+        ascended = self._ascent_in_parts(first, more) if functions.rules.sam_radius else None
 
         def trained(state: State, arrays: Arrays, batch: Batch, rate: Any) -> tuple[State, Metrics]:
+            at = state if ascended is None else ascended(state, arrays, batch)
             so_far = first()
             for k in range(self.parts):
-                so_far = more(so_far, state, *self._given(arrays, _part(batch, k, self.parts)))
+                so_far = more(so_far, at, *self._given(arrays, _part(batch, k, self.parts)))
             after, metrics = last(state, so_far, rate)
             return after, metrics
 
         batch = self._batch(functions.batch_size)
         jax.block_until_ready(trained(self.state, self.source.arrays, batch, rate))
         return trained
+
+    def _ascent_in_parts(
+        self, first: Callable[[], Any], more: Callable[..., Any]
+    ) -> Callable[[State, Arrays, Batch], State]:
+        """The programs for the ascent of a sharpness-aware step: over all parts of a batch before any descends."""
+        functions = self.functions
+        few = functions.rules.ascent_stride > 1  # else an ascent adds up what a descent does
+        if few:
+            batch = self._given(self.source.arrays, self._batch(self.part))
+            more = self.shelf.program(
+                "look", functions.add_ascent, (first(), self.state, *batch, np.int32(0)),
+                given=(self.sums, self.placed, *self.fed, self.everywhere), into=self.sums, reuse=True,
+            )  # fmt: skip
+        rise = self.shelf.program(
+            "rise", functions.ascended, (first()["gradients"], self.state["params"]),
+            given=(self.placed["params"], self.placed["params"]), into=self.placed["params"], reuse=True,
+        )  # fmt: skip
+
+        def ascended(state: State, arrays: Arrays, batch: Batch) -> State:
+            so_far = first()
+            for k in range(self.parts):
+                given = self._given(arrays, _part(batch, k, self.parts))
+                so_far = more(so_far, state, *given, *([np.int32(k)] if few else []))
+            return {**state, "params": rise(so_far["gradients"], state["params"])}
+
+        return ascended
 
     def _batch(self, size: int) -> Batch:
         """A training batch of so many rows, of all processes together."""

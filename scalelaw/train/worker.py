@@ -18,14 +18,15 @@ from pydantic import ValidationError
 
 from scalelaw import architecture, stopping
 from scalelaw.errors import UserError
-from scalelaw.runs import ResultsFolder, Run, files, progress
+from scalelaw.runs import ResultsFolder, Run, files, parent_twins, progress
 from scalelaw.runs.lease import Lease, LeaseLost
-from scalelaw.sweep import DataFacts, RunConfig, data_facts, identity, run_cost
+from scalelaw.sweep import DataConfig, DataFacts, RunConfig, data_facts, identity, run_cost
 from scalelaw.sweep.recipes import Recipe, rules_of
 from scalelaw.sweep.sections import SweepSection
 from scalelaw.train import data, mesh, processes, single, step
 from scalelaw.train.capacity import check_capacity
-from scalelaw.train.data import Source
+from scalelaw.train.data import Source, twins
+from scalelaw.train.data.hierarchy import Hierarchy
 from scalelaw.train.origin import Elsewhere
 from scalelaw.train.schedule import Held
 
@@ -208,14 +209,37 @@ class Worker:
             self.results.note(run_id, held, **facts)
 
     def source(self, config: RunConfig) -> Source:
-        """The run's images, made once for each data configuration; their facts go to <dataset>-<images>.json."""
+        """The run's images, made once for each data configuration; their facts go to <dataset>-<images>.json.
+
+        Of built-in images those that its parent was trained on give way to others.
+        """
         key = files.canonical(config.data.model_dump(mode="json"))
         if key not in self._sources:
             source = self._sources[key] = data.load(config.data)
             path = self.results.root / f"{config.data.name}-{config.data.train_images}.json"
             if processes.leads() and not path.exists():
                 files.write_json(path, source.describe())
-        return self._sources[key]
+        parents = config.parent.data if config.parent is not None and config.parent.dedup else None
+        if parents is None or {config.data.source, parents.source} != {"hierarchy"}:
+            return self._sources[key]
+        pair = f"{key} {files.canonical(parents.model_dump(mode='json'))}"
+        if pair not in self._sources:
+            self._sources[pair] = self._without_twins(self._sources[key], config.data, parents)
+        return self._sources[pair]
+
+    def _without_twins(self, source: Source, task: DataConfig, parents: DataConfig) -> Source:
+        """The task's images without those of the parent; which they are is noted beside the runs."""
+        assert isinstance(source, Hierarchy)
+        pair = ((one.name, int(one.train_images or 0)) for one in (task, parents))
+        path = parent_twins.file_of(self.results.root, *pair)
+        if processes.led(path.exists()):
+            return twins.without(source, twins.Twins.from_dict(files.read_json(path)))
+        before = data.load(parents)
+        assert isinstance(before, Hierarchy)
+        found = twins.twins_of(source, before)
+        if processes.leads():
+            files.write_json(path, found.to_dict())
+        return twins.without(source, found)
 
     def programs(self, run_id: str, config: RunConfig, source: Source, rules: Recipe) -> tuple[step.Programs, float]:
         """The compiled programs of the run's shape, built on first use, and the seconds that this took now."""

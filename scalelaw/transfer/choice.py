@@ -38,7 +38,8 @@ class Difference:
 
     Attributes:
         what: size, epochs or peak_lr.
-        ratio: the best start's over the lowest-loss one's, geometric mean over groups; None where unknown.
+        ratio: the best start's over the lowest-loss one's, geometric mean over groups; None where unknown, or where
+            the starts of a group are all alike in it.
         interval: 95 %, by resampling starts within groups.
         groups: how many it rests on.
         verdict: `larger`, `shorter` and so on, or `cannot tell`.
@@ -79,7 +80,7 @@ def difference(starts: Starts, what: str, groups: list[NDArray[np.int64]], seed:
     """The difference in one respect over groups large enough."""
     values = np.log(np.asarray(getattr(starts, what), float))
     groups = [members for members in groups if np.isfinite(values[members]).all()]
-    if not groups:
+    if all(np.ptp(values[members]) == 0 for members in groups):  # nothing to choose between
         return Difference(what, None, None, 0)
 
     def mean(drawn: NDArray[np.int64]) -> Array:

@@ -12,8 +12,11 @@ from scalelaw.text import columns
 from scalelaw.transfer import association, choice
 from scalelaw.transfer.association import Association
 from scalelaw.transfer.choice import Difference, Regret
+from scalelaw.transfer.copies import alike
 from scalelaw.transfer.groups import FEWEST, WITHIN, Ends, groups_of
 from scalelaw.transfer.starts import Starts, starts_of
+
+NOISE = "; noise of single runs adds to it"
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,10 @@ class Transfer:
                  f"(within {WITHIN:.0%}), {many} of at least {FEWEST} starts"]  # fmt: skip
         lines.append(f"rank correlation of loss and error given compute: {_number(pooled.estimate, '.2f')} "
                      f"({_ends(pooled.interval, '.2f')}): {pooled.verdict}")  # fmt: skip
-        lines.append(f"error that choosing by loss costs: {_number(regret.mean, '.4f')} "
-                     f"({_ends(regret.interval, '.4f')}), over {regret.groups} groups")  # fmt: skip
+        lines.append(
+            f"error that choosing by loss costs: {_number(regret.mean, '.4f')} "
+            f"({_ends(regret.interval, '.4f')}), over {regret.groups} groups{NOISE if regret.groups else ''}"
+        )
         for difference in self.differences:
             lines.append(f"{difference.what} of the best start over the lowest-loss one's: "
                          f"{_number(difference.ratio, '.2f')} ({_ends(difference.interval, '.2f')}): "
@@ -92,7 +97,7 @@ def compare_starts(runs: RunTable, seed: int = 0) -> Transfer:
     Raises:
         UserError: when no run was fine-tuned, or the parents' losses are nowhere.
     """
-    starts = starts_of(runs)
+    starts = starts_of(alike(runs))
     numbers = groups_of(starts.core_hours)
     members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
     groups = []

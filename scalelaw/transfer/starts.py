@@ -59,7 +59,7 @@ def starts_of(runs: RunTable) -> Starts:
     Raises:
         UserError: when no run was fine-tuned, or the losses of their parents are nowhere.
     """
-    finished = runs.finished()
+    finished = runs.finished(fine_tuned=True)
     frame = finished.frame
     if not finished.has("parent"):
         raise UserError(f"{runs.source}: no run names a parent; fine-tuned runs do: scalelaw finetune SPEC.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from scalelaw.sweep import expand, read_spec
 
 AT_LEAST = 1.7
 IMAGES, RUNS = 120_000, 8  # long beside what a worker takes to start
+ROUNDS = 6  # in turns, the fastest of each counts: what else the machine does only slows down
 SPEC = f"""
 [sweep]
 name = "two-cores"
@@ -59,11 +61,12 @@ def test_two_workers_beside_one(benchmark: Any, tmp_path: Path) -> None:
     if len(local.cores()) < 2:
         pytest.skip("needs two cores")
     images_per_second(tmp_path / "compiles", 64, 2)  # later ones read the compiled step from the cache
-    speeds: dict[int, float] = {}
+    speeds = {1: 0.0, 2: 0.0}
 
     def measure() -> None:
-        for workers in (1, 2):
-            speeds[workers] = images_per_second(tmp_path / str(workers), IMAGES, workers)
+        for round_, workers in itertools.product(range(ROUNDS), speeds):
+            found = images_per_second(tmp_path / f"{round_}-{workers}", IMAGES, workers)
+            speeds[workers] = max(speeds[workers], found)
 
     benchmark.pedantic(measure, rounds=1)
     ratio = speeds[2] / speeds[1]

@@ -88,7 +88,7 @@ def test_beside_timm(benchmark: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.benchmark(group="training steps of small networks on one core, beside the first slice")
-@pytest.mark.parametrize("variant", ["N0", "N2", "N4", "N6"])
+@pytest.mark.parametrize("variant", ["N0", "N2", "N4", "N6", "N8"])
 def test_beside_the_first_slice(benchmark: Any, variant: str, tmp_path: Path) -> None:
     rounds.only_measured(benchmark)
     batch, steps = 64, 200

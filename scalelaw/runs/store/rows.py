@@ -46,8 +46,9 @@ def refreshed(place: Place, listing: Mapping[str, Mark], local: Path) -> list[st
     from_here = {run_id for run_id, mark in rows.items() if have.get(row_name(run_id)) == mark}
     from_base = {run_id for run_id, mark in rows.items() if known.get(row_name(run_id)) == mark}
     missing = sorted(rows.keys() - from_here - from_base)
-    tables = dict(zip(missing, at_once(lambda run_id: read_row(place, run_id, problems), missing), strict=True))
-    fetched = {run_id: table for run_id, table in tables.items() if table is not None}
+    read = dict(zip(missing, at_once(lambda run_id: _row(place, run_id), missing), strict=True))
+    fetched = {run_id: table for run_id, (table, _) in read.items() if table is not None}
+    problems += [wrong for _, wrong in read.values() if wrong is not None]
     whole = arrow.concatenated(
         [_kept(base, lambda run_id: run_id not in from_here and run_id not in fetched),
          _kept(here, lambda run_id: run_id in from_here), *fetched.values()]
@@ -65,16 +66,19 @@ def compacted_statuses(place: Place) -> dict[str, str]:
     return dict(zip(table["run_id"].to_pylist(), table["status"].to_pylist(), strict=True))
 
 
-def read_row(place: Place, run_id: str, problems: list[str] | None = None) -> pa.Table | None:
-    """A run's row, aligned. None when there is none, or none that can be read: then `problems` gets a sentence."""
+def read_row(place: Place, run_id: str) -> pa.Table | None:
+    """A run's row, aligned; None when there is none, or none that can be read."""
+    return _row(place, run_id)[0]
+
+
+def _row(place: Place, run_id: str) -> tuple[pa.Table | None, str | None]:
+    """A run's row, aligned; or what is wrong with it; neither when it is not there."""
     name = row_name(run_id)
     table, wrong = _read(place, name)
     if table is not None and (found := table["run_id"].to_pylist()) != [run_id]:
         held = f"the run {found[0]!r}" if len(found) == 1 else f"{len(found)} rows"
-        table, wrong = None, f"{place.shown}/{name}: holds {held}, not the one row of its folder's run; remove it"
-    if wrong is not None and problems is not None:
-        problems.append(wrong)
-    return table
+        return None, f"{place.shown}/{name}: holds {held}, not the one row of its folder's run; remove it"
+    return table, wrong
 
 
 def _read(place: Place, name: str) -> tuple[pa.Table | None, str | None]:

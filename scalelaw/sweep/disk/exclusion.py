@@ -18,7 +18,7 @@ FACTS = "# {"  # how the first line of a list from dedup begins: what it was mad
 
 
 def without(
-    place: str | None, path: str, names: Iterable[str], order: NDArray[np.int64]
+    place: str | None, path: str, names: Iterable[str], order: NDArray[np.int64], key: str = "exclude"
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The rows that an exclusion list leaves, and the names that it takes, sorted.
 
@@ -26,21 +26,22 @@ def without(
         place: the list, or None; names of other images in it count for nothing.
         path: where the images lie, for messages.
         names: of all images, in the order of their rows.
-        order: rows of the images that could train.
+        order: rows of the images that could train, or be held out.
+        key: of [data] that names the list.
 
     Raises:
         UserError: when the list cannot be read, or none of its names is an image.
     """
     if place is None:
         return order, ()
-    wanted = _names(place)
+    wanted = names_in(place, key)
     found, first = {}, ""
     for row, name in enumerate(names):
         first = first or name
         if name in wanted:
             found[row] = name
     if wanted and not found:
-        raise UserError(f"[data] exclude: none of the {len(wanted)} names in {place} is an image of {path}; they are "
+        raise UserError(f"[data] {key}: none of the {len(wanted)} names in {place} is an image of {path}; they are "
                         f"written like {first!r}")  # fmt: skip
     out = np.isin(order, np.fromiter(found, np.int64, len(found)))
     return order[~out], tuple(sorted(found[row] for row in order[out].tolist()))
@@ -51,7 +52,7 @@ def digest(excluded: tuple[str, ...]) -> str | None:
     return digest_of(excluded) if excluded else None
 
 
-def _names(place: str) -> set[str]:
+def names_in(place: str, key: str = "exclude") -> set[str]:
     """The names in a list: the column `name` of Parquet or CSV, or the lines of a text."""
     path = Path(place)
     try:
@@ -64,8 +65,8 @@ def _names(place: str) -> set[str]:
         return {line for line in lines if line.strip()}
     except OSError as error:
         said = f"cannot be read ({error.strerror or error}); name the list that scalelaw dedup wrote"
-        raise UserError(f"[data] exclude: {place} {said}") from error
+        raise UserError(f"[data] {key}: {place} {said}") from error
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise UserError(
-            f"[data] exclude: {place} has no column 'name'; name the list that scalelaw dedup wrote"
+            f"[data] {key}: {place} has no column 'name'; name the list that scalelaw dedup wrote"
         ) from error

@@ -34,7 +34,8 @@ class Split:
         train_rows: row of `images` of each training index, int64 [train_images]; in random order, so that the first so
             many are a fair sample.
         held_rows: row of `held` of each held-out image, int64 [holdout_images], in random order too.
-        excluded: names left out.
+        excluded: names left out of the training images.
+        held_excluded: names left out of the held-out images.
     """
 
     images: ImageSet
@@ -42,6 +43,7 @@ class Split:
     train_rows: NDArray[np.int64]
     held_rows: NDArray[np.int64]
     excluded: tuple[str, ...]
+    held_excluded: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -50,8 +52,13 @@ class Split:
 
     @property
     def exclude_digest(self) -> str | None:
-        """SHA-256 of the names left out, None when all are in."""
+        """SHA-256 of the names left out of training, None when all are in."""
         return exclusion.digest(self.excluded)
+
+    @property
+    def holdout_exclude_digest(self) -> str | None:
+        """The same of the held-out images."""
+        return exclusion.digest(self.held_excluded)
 
 
 def split_order(count: int, seed: int) -> NDArray[np.int64]:
@@ -71,7 +78,8 @@ def complete(data: DataSection) -> DataConfig:
     return DataConfig(**{
         **settings, "classes": found.images.classes, "train_images": len(found.train_rows),
         "holdout_images": len(found.held_rows), "digest": found.digest, "exclude_digest": found.exclude_digest,
-        "excluded_images": len(found.excluded),
+        "excluded_images": len(found.excluded), "holdout_exclude_digest": found.holdout_exclude_digest,
+        "excluded_holdout_images": len(found.held_excluded),
     })  # fmt: skip
 
 
@@ -98,40 +106,52 @@ def split(data: DataSection, *, fresh: bool = False) -> Split:
     if classes not in (None, images.classes):
         raise UserError(f"[data] classes: {data.path} has {images.classes}, not {classes}; leave classes out")
     order = split_order(images.count, data.seed)
+    asked = data.holdout_images
+    if isinstance(data, DataConfig):  # of a run's settings it is without those left out
+        asked += data.excluded_holdout_images
     if data.holdout_path is None:
-        held, count = images, min(data.holdout_images, images.count // SHARE_HELD_OUT)
+        held, count = images, min(asked, images.count // SHARE_HELD_OUT)
         held_rows, order = order[:count], order[count:]
     else:
         held = _opened(data, data.holdout_path, images.class_names, images.classes, fresh)
         held_rows = split_order(held.count, data.seed)
         if completed or "holdout_images" in given:
-            held_rows = held_rows[: data.holdout_images]
+            held_rows = held_rows[:asked]
     if not len(held_rows):
         raise UserError(f"[data] path: {data.path} has {images.count} images; a fifth is held out, give at least 5")
     order, excluded = exclusion.without(data.exclude, data.path, images.names(), order)
+    held_rows, held_excluded = exclusion.without(
+        data.holdout_exclude, data.holdout_path or data.path, held.names(), held_rows, "holdout_exclude"
+    )
+    if not len(held_rows):
+        raise UserError(f"[data] holdout_exclude: {data.holdout_exclude} leaves out every held-out image; shorten it")
     if completed:
         assert isinstance(data, DataConfig)
-        _same(data, _digest(images, held), exclusion.digest(excluded))
+        _same(data, _digest(images, held), exclusion.digest(excluded), exclusion.digest(held_excluded))
     train = len(order) if data.train_images is None else data.train_images
     if train > len(order) or not len(order):
         held_out = "" if data.holdout_path else f", of which {len(held_rows)} are held out"
         left_out = f" and {len(excluded)} left out" if excluded else ""
         raise UserError(f"[data] train_images: {data.path} has {images.count} images{held_out}{left_out}; ask for at "
                         f"most {len(order)}")  # fmt: skip
-    return Split(images, held, order[:train], held_rows, excluded)
+    return Split(images, held, order[:train], held_rows, excluded, held_excluded)
 
 
 def _digest(images: ImageSet, held: ImageSet) -> str:
     return images.digest if held is images else digest_of([images.digest, held.digest])
 
 
-def _same(data: DataConfig, digest: str, exclude_digest: str | None) -> None:
+def _same(data: DataConfig, digest: str, exclude_digest: str | None, holdout_exclude_digest: str | None) -> None:
     """Refuses files that are not those of the plan."""
     again = "since the sweep was planned; bring the old"
     if digest != data.digest:
         raise UserError(f"[data] path: {data.path} has changed {again} files back, or plan a new sweep")
     if exclude_digest != data.exclude_digest:
         raise UserError(f"[data] exclude: {data.exclude} has changed {again} list back, or plan a new sweep")
+    if holdout_exclude_digest != data.holdout_exclude_digest:
+        raise UserError(
+            f"[data] holdout_exclude: {data.holdout_exclude} has changed {again} list back, or plan a new sweep"
+        )
 
 
 def _opened(data: DataSection, path: str, known: tuple[str, ...] | None, classes: int | None, fresh: bool) -> ImageSet:

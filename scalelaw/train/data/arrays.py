@@ -93,6 +93,9 @@ def make(
     augment: str | None = None,
     exclude: str | None = None,
     exclude_digest: str | None = None,
+    holdout_exclude: str | None = None,
+    holdout_exclude_digest: str | None = None,
+    excluded_holdout_images: int = 0,
 ) -> Archive:
     """Reads an archive.
 
@@ -106,6 +109,8 @@ def make(
         augment: of training images: none (also when None), flip or crop-flip.
         exclude: list of training images to leave out, by their numbers from 0.
         exclude_digest: SHA-256 that their names must have.
+        holdout_exclude, holdout_exclude_digest: the same of held-out images.
+        excluded_holdout_images: how many of them `holdout_images` is without.
 
     Raises:
         UserError: when the file cannot be read or an array is not as described, with file, key and mend.
@@ -121,9 +126,10 @@ def make(
 
     if digest is not None:
         _same("path", path, digest, archive.read(path).digest)
-    found = split_archive(path, seed, holdout_images, train_images, exclude)
+    found = split_archive(path, seed, holdout_images, train_images, exclude, holdout_exclude, excluded_holdout_images)
     if digest is not None:
         _same("exclude", exclude, exclude_digest, exclusion.digest(found.excluded))
+        _same("holdout_exclude", holdout_exclude, holdout_exclude_digest, exclusion.digest(found.held_excluded))
     return _on_device("npz", path, seed, augment or "none", found)
 
 
@@ -139,6 +145,8 @@ def cifar(config: DataConfig) -> Archive:
     _same("path", config.path, config.digest, cifar_files.read(config.source, config.path).digest)
     found = in_memory(config)
     _same("exclude", config.exclude, config.exclude_digest, exclusion.digest(found.excluded))
+    held = exclusion.digest(found.held_excluded)
+    _same("holdout_exclude", config.holdout_exclude, config.holdout_exclude_digest, held)
     return _on_device(config.source, config.path, config.seed, config.augment or "crop-flip", found)
 
 

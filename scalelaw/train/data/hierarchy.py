@@ -11,7 +11,8 @@ serve it; classes, upper rules and images are its own.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import functools
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.sweep import hierarchy as settings
+from scalelaw.train.data import augment as augmentation
 from scalelaw.train.data import grammar
-from scalelaw.train.data.source import Arrays, Indexed, twin_share
-from scalelaw.train.data.threefry import below, words
+from scalelaw.train.data.order import Order
+from scalelaw.train.data.source import Arrays, Batch, Indexed, Inputs, Replaced, twin_share
+from scalelaw.train.data.threefry import below, threefry2x32, words
 
 HOLDOUT_START = 2**30  # held-out images have the same indices whatever the size of the training set
 NOISE_START = 2**31  # counters from here on make noise, those below make choices
@@ -47,6 +50,9 @@ class Hierarchy(Indexed):
         seed: of grammar, images and noise.
         task_seed: of the upper rules, the images and their noise, where this is a second task.
         new_levels: how many levels of rules, from the class down, are the second task's own.
+        augment: "noise" for other noise at every sight of a training image, a function of the run's seed, epoch and
+            index; held-out images keep theirs.
+        train_replaced, held_replaced: images that others stand in for (`scalelaw.train.data.twins`).
     """
 
     symbols: tuple[int, ...]
@@ -58,10 +64,14 @@ class Hierarchy(Indexed):
     seed: int
     task_seed: int | None = None
     new_levels: int = 1
+    augment: str = "none"
+    train_replaced: Replaced | None = None
+    held_replaced: Replaced | None = None
 
     @property
     def signature(self) -> Hashable:
-        return ("hierarchy", self.classes, self.resolution, self.branching, self.noise > 0)
+        own = () if self.augment == "none" else (self.augment,)
+        return ("hierarchy", self.classes, self.resolution, self.branching, self.noise > 0, *own)
 
     @property
     def holdout_start(self) -> int:
@@ -86,17 +96,52 @@ class Hierarchy(Indexed):
             grid = arrays[f"rules{level}"][_repeat(grid, split), rules, _place(grid, split)]
         return grid, labels
 
+    def images(self, arrays: Arrays, inputs: Inputs, *, training: bool) -> tuple[jax.Array, jax.Array]:
+        if not training or self.augment == "none":
+            return self.batch(arrays, inputs["index"])
+        epoch, index = (jnp.asarray(inputs[name]).astype(jnp.uint32) for name in ("epoch", "index"))
+        of_rows = jnp.stack(threefry2x32(jnp.asarray(inputs["key"]).T, epoch, index))
+        return self._drawn(arrays, inputs["index"], of_rows[:, :, None])
+
+    def feed(self, order: Order, first_step: int, rows: slice) -> Iterator[Batch]:
+        for inputs, weights in super().feed(order, first_step, rows):
+            if self.train_replaced is not None:
+                inputs["index"] = self.train_replaced.of(inputs["index"])
+            if self.augment != "none":
+                inputs["key"] = augmentation.key_of(order.seed, len(weights))
+            yield Batch(inputs, weights)
+
     def batch(self, arrays: Arrays, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._drawn(arrays, indices, arrays["key"])
+
+    def _drawn(self, arrays: Arrays, indices: jax.Array, noise_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Images and classes, the noise by a key (uint32 [2] or [2, b, 1])."""
         grid, labels = self.leaves(arrays, indices)
         split = (self.patch, self.patch)
         images = arrays["patches"][_repeat(grid, split), _place(grid, split)]
         if self.noise > 0:
             # Table lookups and one sum, no product: the same bits on every backend, jitted or not, in any batch.
             pixels = self.resolution**2 * self.channels
-            bits = words(arrays["key"], indices, -(-pixels // 2), start=NOISE_START)
+            bits = words(noise_key, indices, -(-pixels // 2), start=NOISE_START)
             quantile = jnp.concatenate([bits >> 16, bits & jnp.uint32(0xFFFF)], axis=1)[:, :pixels]
             images = images + arrays["noise"][quantile.astype(jnp.int32)].reshape(images.shape)
         return images, labels
+
+    def train_indices(self) -> NDArray[np.int32]:
+        """Indices (int32 [train_images]) of the training images."""
+        indices = np.arange(self.train_images, dtype=np.int32)
+        return indices if self.train_replaced is None else self.train_replaced.of(indices)
+
+    def holdout_indices(self) -> NDArray[np.int32]:
+        indices = super().holdout_indices()
+        return indices if self.held_replaced is None else self.held_replaced.of(indices)
+
+    @property
+    def remark(self) -> str | None:
+        train, held = (0 if one is None else len(one.gone) for one in (self.train_replaced, self.held_replaced))
+        if not train + held:
+            return None
+        return f"{train} training and {held} held-out images were the parent's too, and fresh ones took their place"
 
     def describe(self) -> dict[str, Any]:
         """The settings, and `holdout_twin_share`: held-out images of which training has one of equal class and rules.
@@ -104,7 +149,7 @@ class Hierarchy(Indexed):
         Rules being unambiguous, equal last symbols mean equal choices all the way up. Costs a pass over the training
         set without its pixels.
         """
-        share = twin_share(self._leaf_rows(self.holdout_indices()), self._leaf_rows(np.arange(self.train_images)))
+        share = twin_share(self.leaf_rows(self.holdout_indices()), self.leaf_rows(self.train_indices()))
         return {
             "source": "hierarchy", "classes": self.classes, "resolution": self.resolution,
             "train_images": self.train_images, "holdout_images": self.holdout_images,
@@ -112,16 +157,20 @@ class Hierarchy(Indexed):
             "patch": self.patch,
             "zipf_a": ["uniform" if a is None else a for a in self.zipf_a], "noise": self.noise, "seed": self.seed,
             **({} if self.task_seed is None else {"task_seed": self.task_seed, "new_levels": self.new_levels}),
+            **({} if self.augment == "none" else {"augment": self.augment}),
             "holdout_twin_share": share,
         }  # fmt: skip
 
-    def _leaf_rows(self, indices: NDArray[Any]) -> Iterator[NDArray[np.uint16]]:
+    @functools.cached_property
+    def _find(self) -> Callable[[Arrays, NDArray[Any]], jax.Array]:
+        return jax.jit(lambda arrays, block: self.leaves(arrays, block)[0].astype(jnp.uint16))
+
+    def leaf_rows(self, indices: NDArray[Any]) -> Iterator[NDArray[np.uint16]]:
         """The last symbols of every image, in blocks of rows."""
-        find = jax.jit(lambda arrays, block: self.leaves(arrays, block)[0].astype(jnp.uint16))
         size = min(len(indices), 8192)
         for start in range(0, len(indices), size):
             block = indices[start : start + size].astype(np.int32)
-            rows = np.asarray(find(self.arrays, np.resize(block, size)))  # padded: one shape, one executable
+            rows = np.asarray(self._find(self.arrays, np.resize(block, size)))  # padded: one shape, one executable
             yield rows[: len(block)].reshape(len(block), -1)
 
 
@@ -140,6 +189,7 @@ def make(
     noise: float = 0.3,
     task_seed: int | None = None,
     new_levels: int = 1,
+    augment: str | None = None,
 ) -> Hierarchy:
     """Draws a grammar.
 
@@ -155,6 +205,7 @@ def make(
         train_images=train_images, holdout_images=holdout_images, seed=seed, classes=classes, symbols=symbols,
         levels=levels, rules=rules, branching=branching, patch=patch, zipf_a=zipf_a, noise=noise,
         **({} if task_seed is None else {"task_seed": task_seed, "new_levels": new_levels}),
+        **({} if augment is None else {"augment": augment}),
     )  # fmt: skip
     assert data.train_images is not None
     counts: tuple[int, ...] = settings.per_level(data, "rules")
@@ -173,7 +224,7 @@ def make(
     arrays["key"] = jnp.asarray(np.random.SeedSequence([IMAGES, *own]).generate_state(2))
     return Hierarchy(
         classes, settings.resolution(data), data.train_images, holdout_images, arrays, alphabet, counts, children,
-        patch, exponents, float(noise), seed, task_seed, new_levels,
+        patch, exponents, float(noise), seed, task_seed, new_levels, augment or "none",
     )  # fmt: skip
 
 

@@ -26,6 +26,26 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Replaced:
+    """Images that others stand in for.
+
+    Attributes:
+        gone: their indices, int32 [n], ascending.
+        fresh: those of the images in their place, int32 [n].
+    """
+
+    gone: NDArray[np.int32]
+    fresh: NDArray[np.int32]
+
+    def of(self, indices: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Indices with the fresh ones in the place of those gone."""
+        if not len(self.gone):
+            return indices
+        at = np.minimum(np.searchsorted(self.gone, indices), len(self.gone) - 1)
+        return np.where(self.gone[at] == indices, self.fresh[at], indices)
+
+
+@dataclass(frozen=True, eq=False)
 class Source(ABC):
     """Images and labels by index.
 
@@ -85,6 +105,11 @@ class Source(ABC):
     def software(self) -> dict[str, str]:
         """Versions of libraries that the images' last bits depend on, by what they do."""
         return {}
+
+    @property
+    def remark(self) -> str | None:
+        """What the reader of a run on these images should know of them."""
+        return None
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

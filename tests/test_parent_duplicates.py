@@ -1,0 +1,109 @@
+"""Files that a parent was trained on leave both halves of the fine-tuning set before anything trains."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pretrained import keep, pretrained
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
+import made_images as made
+
+from scalelaw.cli.parent_duplicates import without_duplicates
+from scalelaw.errors import UserError
+from scalelaw.runs import ResultsFolder
+from scalelaw.sweep import disk, expand, read_spec
+from scalelaw.sweep.facts import with_digest
+from scalelaw.sweep.memory import in_memory
+
+RNG = np.random.default_rng(0)
+IMAGES = [made.dead_leaves(RNG, 64, 100) for _ in range(22)]
+SPEC = """
+[sweep]
+name = "{name}"
+[data]
+source = "folder"
+path = "{name}"
+{data}
+[train]
+images = 64
+peak_lr = 0.1
+batch_size = 16
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A parent trained on ten images; of twelve others and three copies of those, 3 are held out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made.save(Path("pretrain/one"), IMAGES[:5])
+    made.save(Path("pretrain/two"), IMAGES[5:10])
+    made.save(Path("fine/cats"), IMAGES[10:])
+    made.save(Path("fine/dogs"), [made.jpeg(IMAGES[0]), IMAGES[1][:, ::-1], made.resized(0.5)(IMAGES[2], RNG)])
+    model = '[model]\nvariants = ["N0"]\n'
+    for run in pretrained(tmp_path, SPEC.format(name="pretrain", data="resolution = 32") + model):
+        keep(tmp_path, run)
+    return tmp_path
+
+
+def spec(data: str = "", parent: str = "") -> Path:
+    path = Path("fine.toml")
+    path.write_text(f'{SPEC.format(name="fine", data=data)}[parent]\nresults = "results/pretrain"\n{parent}\n')
+    return path
+
+
+def names(rows, images) -> set[str]:
+    every = list(images.names())
+    return {every[row] for row in rows}
+
+
+def test_near_duplicates_leave_training_and_held_out_images_and_are_counted(here):
+    path, results = spec("resolution = 32"), ResultsFolder(Path("results/fine"), new=True)
+    planned = read_spec(path)
+    assert "will be looked for" in without_duplicates(planned, results, dry_run=True).remarks[0]
+    assert not Path("results/fine").exists()
+    cleaned = without_duplicates(planned, results)
+    (run,), (before,) = expand(cleaned), expand(planned)
+    data = run.config.data
+    assert (data.excluded_images, data.excluded_holdout_images) == (2, 1)
+    assert (data.train_images, data.holdout_images) == (10, 2)
+    (remark,) = cleaned.remarks
+    assert remark.startswith("2 training and 1 held-out images of fine are near-duplicates of images in pretrain")
+    assert run.run_id != before.run_id
+    split = disk.split(data)  # of the completed settings, as a worker reads them
+    left = names(split.train_rows, split.images) | names(split.held_rows, split.held)
+    assert left == {f"cats/{k:05d}.jpg" for k in range(12)}
+    assert names(split.held_rows, split.held) < names(disk.split(before.config.data).held_rows, split.held)
+    again = without_duplicates(planned, ResultsFolder(Path("results/fine"), new=True), dry_run=True)
+    assert expand(again)[0].run_id == run.run_id
+    other = spec("resolution = 32", "dedup = false")
+    assert without_duplicates(read_spec(other), results).remarks == ()
+
+
+def test_a_set_that_the_parent_has_seen_whole_is_refused_with_the_mend(here):
+    path, results = spec("resolution = 32"), ResultsFolder(Path("results/fine"), new=True)
+    path.write_text(path.read_text().replace('path = "fine"', 'path = "pretrain"'))
+    with pytest.raises(UserError, match=r"set \[parent\] dedup = false") as caught:
+        without_duplicates(read_spec(path), results)
+    assert len(caught.value.messages) == 1
+
+
+def test_held_out_images_of_an_archive_can_be_left_out_by_number(here):
+    images = np.stack([np.asarray(image)[:16, :16].mean(axis=2) for image in IMAGES])
+    np.savez("images.npz", images=images, labels=np.arange(22) % 2)
+    section = read_spec(spec("resolution = 32")).grids[0].data
+    plain = section.model_validate({"source": "npz", "path": "images.npz"})
+    whole = in_memory(plain)
+    Path("list.txt").write_text(f"{whole.held_rows[1]}\n{whole.train_rows[0]}\n")
+    data = with_digest(plain.model_copy(update={"holdout_exclude": "list.txt"}))
+    assert (data.holdout_images, data.excluded_holdout_images, data.train_images) == (3, 1, 18)
+    found = in_memory(data)
+    assert found.held_rows.tolist() == [*whole.held_rows[:1], *whole.held_rows[2:]]
+    assert found.train_rows.tolist() == whole.train_rows.tolist()
+    from scalelaw.train.data import load
+
+    assert load(data).holdout_images == 3
