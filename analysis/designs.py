@@ -47,6 +47,8 @@ class World:
         L = FLOOR + A * np.exp(-alpha * n) + B * np.exp(-beta * d)
         if self.kind == "interaction":  # size and data do not add up
             L = L + MIXED * excess * np.exp(-0.3 * n - 0.1 * d)
+        if self.kind == "turned":  # an interaction that falls with data rather than with size
+            L = L + MIXED * excess * np.exp(-0.1 * n - 0.3 * d)
         if self.kind == "broken":  # the exponent of size falls by .1 above the pilot's sizes
             L = L + A * np.exp(-alpha * n) * ((1 + np.exp(2 * (x[0] - SIZES[8]))) ** 0.05 - 1)
         return np.asarray(np.log(L))

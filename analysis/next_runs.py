@@ -63,6 +63,8 @@ DRAWN = 12
 ENOUGH = 1.3
 ORACLES = "## What could be saved for the loss"
 """Heads what next_runs_oracle.py adds to next_runs.md."""
+AT_ONCE = "## Every form at once"
+"""Heads what next_runs_at_once.py adds after that."""
 
 
 def grid_of(spend: float) -> Array:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ SEARCHES = 4
 SHARP = 10.0
 """The largest of several logarithms is taken as the logarithm of their mean after this power."""
 KINDS = ("additive", "interaction", "broken")
+Score = Callable[[Array], Any]
+"""From logarithms of errors (truths, ...) to what should be low (...)."""
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,24 @@ def errors(truths: list[Truth], of: Sums) -> Array:
     return np.asarray(np.sqrt(square + ((of.bent * v).sum(axis=-1) - shift) ** 2))
 
 
-def best(truths: list[Truth], spend: float, goal: Array) -> Array:
-    """(truths,) errors of the best design found: that of the lowest largest error over the goal (truths,)."""
+def largest(goal: Array) -> Score:
+    """The largest error over the goal (truths,), smoothly."""
+
+    def score(logs: Array) -> Any:
+        over = logs - np.log(goal).reshape(-1, *[1] * (logs.ndim - 1))
+        return np.log(np.exp(SHARP * over).mean(axis=0)) / SHARP
+
+    return score
+
+
+def best(truths: list[Truth], spend: float, score_of: Score) -> Array:
+    """(truths,) errors of the best design found: that of the lowest score."""
     cells = next_runs.grid_of(spend)
     cost, single = np.exp(cells.sum(axis=0) - TARGET), sums(truths, cells)
     start = pilot_of(truths)
 
     def score(of: Sums) -> Any:
-        logs = np.log(errors(truths, of) / goal.reshape(-1, *[1] * (of.gram.ndim - 3)))
-        return np.log(np.exp(SHARP * logs).mean(axis=0)) / SHARP
+        return score_of(np.log(errors(truths, of)))
 
     def filled(counts: Array, power: float, lid: float = 1.0, barred: int | None = None) -> tuple[float, Array]:
         counts, state = counts.copy(), start.plus(total(single, counts))
@@ -195,8 +207,8 @@ def study(world: World) -> dict[str, Any]:
     planned: dict[str, list[float]] = {"knows all": [], "knows not which": []}
     for spend in next_runs.SPENDS:
         goal = np.array([laid(truth, "one run", spend) for truth in three])
-        planned["knows all"].append(float(best([three[mine]], spend, goal[[mine]])[0]))
-        planned["knows not which"].append(float(best(three, spend, goal)[mine]))
+        planned["knows all"].append(float(best([three[mine]], spend, largest(goal[[mine]]))[0]))
+        planned["knows not which"].append(float(best(three, spend, largest(goal))[mine]))
     others = {name: [laid(three[mine], name, spend) for spend in next_runs.LADDER] for name in (*EQUAL, *LARGEST)}
     bent = [float(np.sqrt(np.mean(truth.at(PILOT)[1] ** 2))) / world.noise for truth in three]
     ratios = {}
@@ -250,7 +262,8 @@ def main() -> None:
     origin = {**provenance(), "command": "python analysis/next_runs_oracle.py"}
     (here / "next_runs_oracle.json").write_text(json.dumps(origin | {"worlds": records}) + "\n", encoding="utf-8")
     kept = json.loads((here / "next_runs.json").read_text(encoding="utf-8"))
-    text = next_runs.report(kept.pop("worlds"), kept) + table(records)
+    _, head, after = (here / "next_runs.md").read_text(encoding="utf-8").partition(next_runs.AT_ONCE)
+    text = next_runs.report(kept.pop("worlds"), kept) + table(records) + (f"\n{head}{after}" if head else "")
     (here / "next_runs.md").write_text(text, encoding="utf-8")
     print(table(records), file=sys.stdout)
 
