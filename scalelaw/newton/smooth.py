@@ -12,6 +12,8 @@ from scalelaw.newton.problem import Array, Curve, Mask, Objective, Problem, Spac
 
 STEP = 1e-30
 """Imaginary step: no difference is taken, so it may be as small as one likes."""
+AT_ONCE = 2**12
+"""Values that steps of several parameters may fill side by side: of so few the interpreter's time counts, not theirs."""
 DIFFERENCE = 1e-5
 """Real step for second derivatives, differences of exact first ones."""
 
@@ -78,13 +80,17 @@ class SmoothProblem(Problem):
         """Value and complex-step Jacobian; pinned parameters have derivative 0."""
         x = self.x if x is None else x
         jacobian = np.zeros((len(theta), self.size, x.shape[1]))
+        free = np.flatnonzero(self.free)
+        together = max(1, AT_ONCE // (len(theta) * x.shape[1] or 1))
         f = None
-        for j in np.flatnonzero(self.free):
-            shifted = theta.astype(complex)
-            shifted[:, j] += 1j * STEP
-            found = self.law.log_curve(self.working(shifted), x)
-            jacobian[:, j] = found.imag / STEP
-            f = found.real if f is None else f
+        for first in range(0, len(free), together):
+            moved = free[first : first + together]
+            shifted = np.tile(theta.astype(complex), (len(moved), 1, 1))
+            shifted[np.arange(len(moved)), :, moved] += 1j * STEP
+            found = self.law.log_curve(self.working(shifted.reshape(-1, self.size)), x)
+            found = found.reshape(len(moved), len(theta), -1)
+            jacobian[:, moved] = found.imag.swapaxes(0, 1) / STEP
+            f = found[0].real if f is None else f
         if f is None:
             f = self.law.log_curve(self.working(theta), x)
         return Curve(np.ascontiguousarray(f), jacobian)
