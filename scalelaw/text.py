@@ -24,6 +24,11 @@ def block(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{name:>{BLOCK}}  {value}" for name, value in rows)
 
 
+def counted(count: int, what: str) -> str:
+    """How many there are of something, as 1 group or 2 groups."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def clock(seconds: float) -> str:
     """A length of time as 1:05, 2:00:00 or 3 days 4:00:00."""
     minutes, rest = divmod(round(seconds), 60)

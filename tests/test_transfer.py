@@ -91,6 +91,16 @@ def test_the_regret_is_what_the_lowest_loss_loses_on_average():
     assert (found.groups[0].best, found.groups[0].lowest_loss) == ("start1", "start0")
 
 
+def test_one_group_is_called_one():
+    loss = np.linspace(1, 2, 8)
+    told = str(compare_starts(table(loss, loss / 10)))
+    assert "8 pre-training runs were fine-tuned; 1 group of equal compute (within 10%), 1 of at least 6 starts" in told
+    assert "over 1 group;" in told
+    told = str(compare_starts(table(np.tile(loss, 2), np.tile(loss, 2) / 10, [1.0] * 8 + [5.0] * 8)))
+    assert "; 2 groups of equal compute" in told
+    assert "over 2 groups;" in told
+
+
 def test_no_regret_where_loss_and_error_agree():
     loss = np.linspace(1, 2, 8)
     found = compare_starts(table(loss, loss / 10))

@@ -13,6 +13,7 @@ from scalelaw.figures import style
 from scalelaw.figures.legend import Entry, Group, key, mark, stroke
 from scalelaw.figures.numbers import Numbers, plain, thinned, with_interval
 from scalelaw.runs import RunTable
+from scalelaw.text import counted
 from scalelaw.transfer import Starts, Transfer, compare_starts
 from scalelaw.transfer.groups import FEWEST, WITHIN, groups_of
 
@@ -102,7 +103,8 @@ def _caption(found: Transfer, groups: list[Numbers]) -> str:
     said = [f"{one.what} {one.verdict}" for one in found.differences if one.verdict != "cannot tell"]
     rest = f"; the best differ from the lowest-loss runs: {', '.join(said)}" if said else ""
     regret = with_interval(found.regret.mean, found.regret.interval)
-    return f"{words} Choosing by loss costs {regret} of error, over {large} groups of {FEWEST} runs or more{rest}."
+    over = f"over {counted(large, 'group')} of {FEWEST} runs or more"
+    return f"{words} Choosing by loss costs {regret} of error, {over}{rest}."
 
 
 def draw(ax: Axes, numbers: Numbers) -> Axes:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scalelaw.runs import RunTable
-from scalelaw.text import columns
+from scalelaw.text import columns, counted
 from scalelaw.transfer import association, choice
 from scalelaw.transfer.association import Association
 from scalelaw.transfer.choice import Difference, Regret
@@ -63,13 +63,14 @@ class Transfer:
     def __str__(self) -> str:
         many = sum(group.association.starts >= FEWEST for group in self.groups)
         pooled, regret = self.pooled, self.regret
-        lines = [f"{len(self.starts)} pre-training runs were fine-tuned; {len(self.groups)} groups of equal compute "
-                 f"(within {WITHIN:.0%}), {many} of at least {FEWEST} starts"]  # fmt: skip
+        starts = f"{counted(len(self.starts), 'pre-training run')} {'was' if len(self.starts) == 1 else 'were'}"
+        lines = [f"{starts} fine-tuned; {counted(len(self.groups), 'group')} of equal compute (within {WITHIN:.0%}), "
+                 f"{many} of at least {FEWEST} starts"]  # fmt: skip
         lines.append(f"rank correlation of loss and error given compute: {_number(pooled.estimate, '.2f')} "
                      f"({_ends(pooled.interval, '.2f')}): {pooled.verdict}")  # fmt: skip
         lines.append(
             f"error that choosing by loss costs: {_number(regret.mean, '.4f')} "
-            f"({_ends(regret.interval, '.4f')}), over {regret.groups} groups{NOISE if regret.groups else ''}"
+            f"({_ends(regret.interval, '.4f')}), over {counted(regret.groups, 'group')}{NOISE if regret.groups else ''}"
         )
         for difference in self.differences:
             lines.append(f"{difference.what} of the best start over the lowest-loss one's: "
