@@ -230,8 +230,9 @@ def _prepare_jax(threads: int) -> None:
     import os
 
     from scalelaw.launch.local import cores
+    from scalelaw.runs.files import user_cache
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / f"jax-{threads}-threads"
+    cache = user_cache(f"jax-{threads}-threads")
     os.environ["NPROC"] = str(threads)
     if threads == 1:
         flags = "--xla_cpu_multi_thread_eigen=false"

@@ -6,7 +6,6 @@ sweep's speeds serve the next. A row does not say which machine trained it; a wo
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -158,7 +157,7 @@ class Heard:
 def notes_path() -> Path:
     """This machine's file of speeds."""
     machine = re.sub(r"[^A-Za-z0-9.-]+", "-", platform.node()) or "machine"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / f"speeds-{machine}.json"
+    return files.user_cache(f"speeds-{machine}.json")
 
 
 def read_notes() -> dict[str, float]:

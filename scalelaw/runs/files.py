@@ -61,6 +61,11 @@ def remove_empty(folders: list[Path]) -> None:
             return
 
 
+def user_cache(name: str = "") -> Path:
+    """Where this program keeps what it can make again: `scalelaw` in the user's cache folder, or `name` in that."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / name
+
+
 def reason(error: Exception) -> str:
     """Why a file cannot be read or written, in one line."""
     if isinstance(error, OSError) and error.errno:

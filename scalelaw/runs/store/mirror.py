@@ -18,7 +18,7 @@ VARIABLE = "SCALELAW_CACHE"
 def cache_folder() -> Path:
     """Where mirrors are: $SCALELAW_CACHE, else `scalelaw` in the user's cache folder."""
     given = os.environ.get(VARIABLE)
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw"
+    return Path(given) if given else files.user_cache()
 
 
 def mirror_of(uri: str) -> Path:
