@@ -17,6 +17,11 @@ from scalelaw.sweep.disk import example, split
 from scalelaw.sweep.facts import with_digest
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def cifar(place, source="cifar10", **more):
     return with_digest(DataSection(source=source, path=str(place), **more))
 

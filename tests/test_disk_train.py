@@ -27,6 +27,11 @@ from scalelaw.train.worker import Worker
 TRAIN = {"images": 600, "peak_lr": 0.4, "batch_size": 8}
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> dict[str, dict[str, Any]]:
     """The same forty pictures in every layout."""

@@ -18,6 +18,7 @@ from scalelaw.errors import UserError
 
 MAX_IMAGES = 2**31 - 1  # an index is an int32
 MAX_CLASSES = 2**16
+LONG_SECONDS = 1.0  # of reading, from which on it is worth keeping what was found
 LISTING_THREADS = 16  # listing waits for the disk, most of all where that is a network's
 HIDDEN = (".", "_")  # files beginning so are a system's or a program's notes, as for every other reader of such folders
 
@@ -58,13 +59,28 @@ class ImageSet(ABC):
 
 
 def files_at(path: str, ending: re.Pattern[str], what: str) -> tuple[str, list[str]]:
-    """Files at a place: a file, a folder (looked through to its leaves) or a glob.
-
-    Returns:
-        The folder that names are relative to, and the files' names, sorted, with / between folders.
+    """The same as `found_at`.
 
     Raises:
         UserError: when there are none.
+    """
+    root, names = found_at(path, ending)
+    if not names:
+        wrong = "holds no such file" if is_pattern(path) or os.path.exists(path) else "is not there"
+        raise UserError(f"[data] path: {path} {wrong}; name {what}, a folder of them or a pattern with *")
+    return root, names
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path could stand for several files."""
+    return any(mark in path for mark in "*?[")
+
+
+def found_at(path: str, ending: re.Pattern[str]) -> tuple[str, list[str]]:
+    """Files at a place: a file, a folder (looked through to its leaves for names that match) or a glob.
+
+    Returns:
+        The folder that names are relative to, and the files' names, sorted, with / between folders.
     """
     place = Path(path)
     if place.is_file():
@@ -74,15 +90,12 @@ def files_at(path: str, ending: re.Pattern[str], what: str) -> tuple[str, list[s
         root = place
     else:
         fixed = place.parts
-        first = next((k for k, part in enumerate(fixed) if any(mark in part for mark in "*?[")), len(fixed))
+        first = next((k for k, part in enumerate(fixed) if is_pattern(part)), len(fixed))
         if first == len(fixed):
-            raise UserError(f"[data] path: {path} is not there; name {what}, a folder of them or a pattern with *")
+            return str(place.parent), []
         root = Path(*fixed[:first]) if first else Path(".")
         found = [file for file in root.glob(str(Path(*fixed[first:]))) if file.is_file()]
-    names = sorted(file.relative_to(root).as_posix() for file in found if not file.name.startswith(HIDDEN))
-    if not names:
-        raise UserError(f"[data] path: {path} holds no such file; name {what}, a folder of them or a pattern with *")
-    return str(root), names
+    return str(root), sorted(file.relative_to(root).as_posix() for file in found if not file.name.startswith(HIDDEN))
 
 
 def digest_of(parts: Iterable[Any]) -> str:

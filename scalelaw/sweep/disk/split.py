@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from scalelaw.errors import UserError
 from scalelaw.sweep.config import DataConfig, DataSection
-from scalelaw.sweep.disk import exclusion, parquet, records
-from scalelaw.sweep.disk.base import ImageSet, digest_of, files_at
+from scalelaw.sweep.disk import exclusion, labels, parquet, records
+from scalelaw.sweep.disk.base import LONG_SECONDS, ImageSet, digest_of, files_at
 from scalelaw.sweep.disk.folder import Folder
 from scalelaw.sweep.disk.parquet import Parquet
 from scalelaw.sweep.disk.records import Records
 
 SPLIT = 0x73706C  # keeps the split's draws apart from other uses of the same seed
-LONG_SECONDS = 1.0
 _KEPT: dict[Any, tuple[Any, ImageSet]] = {}
 SHARE_HELD_OUT = 5  # of images split off, at most one in so many
 
@@ -70,10 +69,15 @@ def split_order(count: int, seed: int) -> NDArray[np.int64]:
 def complete(data: DataSection) -> DataConfig:
     """The data of a run: the section with what was found on disk.
 
+    Labels that lie beside the images are read here, once; whoever trains takes them as they come.
+
     Raises:
-        UserError: when the files or the exclusion list cannot be used.
+        UserError: when the files or the exclusion list cannot be used, or a label is none of the classes.
     """
     found = split(data)
+    for images in dict.fromkeys((found.images, found.held)):
+        if isinstance(images, Records):
+            labels.check(images)
     settings = data.model_dump(exclude_defaults=True)
     return DataConfig(**{
         **settings, "classes": found.images.classes, "train_images": len(found.train_rows),
