@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import image_files
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
 import made_images as made
 
-from scalelaw.dedup import arrays, hashing, pairs, parquet, sources
+from scalelaw.dedup import array_records, arrays, hashing, pairs, parquet, sources
 from scalelaw.dedup.hashes import RADIUS
 from scalelaw.dedup.verify import LEAST
 from scalelaw.errors import UserError
@@ -113,7 +114,7 @@ def kept_as(tmp_path):
     from PIL import Image
 
     small = np.stack([made.resized(1 / 3)(image, RNG) for image in HELD])
-    paths = {kind: tmp_path / kind for kind in ("files", "parquet", "bytes.parquet", "a.npz", "cifar")}
+    paths = {kind: tmp_path / kind for kind in ("files", "parquet", "bytes.parquet", "records", "a.npz", "cifar")}
     paths["files"].mkdir()
     for k, image in enumerate(small):
         Image.fromarray(image).save(paths["files"] / f"{k:03}.png")
@@ -123,6 +124,9 @@ def kept_as(tmp_path):
     pq.write_table(rows.slice(0, 12), paths["parquet"] / "data" / "train-0.parquet", row_group_size=5)
     pq.write_table(rows.slice(12), paths["parquet"] / "data" / "train-1.parquet")
     pq.write_table(pa.table({"picture": content}), paths["bytes.parquet"])
+    examples = [image_files.example(one, 7) for one in content]
+    image_files.array_record(paths["records"] / "data" / "a-train.array_record-00000-of-00002", examples[:12])
+    image_files.array_record(paths["records"] / "data" / "a-train.array_record-00001-of-00002", examples[12:])
     np.savez(paths["a.npz"], images=small / 255, labels=np.arange(20))
     paths["cifar"].mkdir()
     records = np.concatenate([np.zeros((20, 1), np.uint8), small.transpose(0, 3, 1, 2).reshape(20, -1)], axis=1)
@@ -141,7 +145,8 @@ def test_images_are_the_same_whatever_they_are_kept_in(kept_as, cache):
         assert [(pair.index, pair.other_index) for pair in found] == [(k, k) for k in range(20)], kind
         names[kind] = got.kept.names(np.array([13]))[13]
     assert names == {"files": "013.png", "parquet": "data/train-1.parquet:1", "bytes.parquet": "bytes.parquet:13",
-                     "a.npz": "13", "cifar": "data_batch_1.bin:13"}  # fmt: skip
+                     "records": "data/a-train.array_record-00001-of-00002:1", "a.npz": "13",
+                     "cifar": "data_batch_1.bin:13"}  # fmt: skip
 
 
 def test_pictures_come_in_order_with_their_bytes(kept_as):
@@ -151,11 +156,11 @@ def test_pictures_come_in_order_with_their_bytes(kept_as):
     assert [picture.read() for picture in files] == [picture.read() for picture in rows]
 
 
-@pytest.mark.parametrize("kind", ["files", "parquet", "bytes.parquet", "a.npz", "cifar"])
+@pytest.mark.parametrize("kind", ["files", "parquet", "bytes.parquet", "records", "a.npz", "cifar"])
 def test_names_and_order_do_not_depend_on_the_parts(kind, kept_as, tmp_path, monkeypatch):
     """A part may end anywhere, in Parquet after any row group."""
     whole = [picture.name for picture in sources.pictures(kept_as[kind])]
-    for module in (sources, arrays, parquet):
+    for module in (sources, array_records, arrays, parquet):
         monkeypatch.setattr(module, "PART_IMAGES", 4)
     listing = sources.listing(kept_as[kind])
     assert len(listing.parts) > 1 or kind == "bytes.parquet"

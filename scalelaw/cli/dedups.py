@@ -38,8 +38,8 @@ def dedup(
 ) -> int:
     """Lists the training images that are near-duplicates of held-out ones: resized, recompressed, cropped, mirrored.
 
-    Each path is a folder of image files (at any depth), a Parquet file or folder as on Hugging Face, a NumPy archive
-    with `images`, or CIFAR's binary files. A killed command goes on where it was.
+    Each path is a folder of image files (at any depth), a file, folder or pattern with * of Parquet as on Hugging Face
+    or of ArrayRecord, a NumPy archive with `images`, or CIFAR's binary files. A killed command goes on where it was.
 
     Args:
         train: The images to search among.
@@ -50,7 +50,8 @@ def dedup(
         correlation: Of their edges, once aligned, from which on two images are one.
         max_corrupt: Stop when more than this share of the images of a path cannot be read.
         decoys: Also search with the held-out images upside down: what is found so is found by chance.
-        column: The column of images in Parquet files; by default the one there is.
+        column: The column of images in Parquet files, by default the one there is; the feature of ArrayRecord files,
+            by default image.
         workers: Processes that decode; by default one for each core.
         cache: Folder for thumbnails, a kilobyte an image; by default in the user's cache.
         json: Print one JSON object and nothing else.
@@ -100,9 +101,9 @@ def dedup(
 
 
 def cache_folder(given: Path | None) -> Path:
-    import os
+    from scalelaw.runs.files import user_cache
 
-    return given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalelaw" / "dedup"
+    return given or user_cache("dedup")
 
 
 def hashed_images(listing: Listing, cache: Path, workers: int | None, max_corrupt: float, progress: Reading) -> Hashed:

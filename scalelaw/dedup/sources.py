@@ -81,36 +81,38 @@ class File(NamedTuple):
     changed: int
 
 
-def listing(path: Path, column: str | None = None) -> Listing:
-    """The images of a folder of image files, a Parquet file or folder, a NumPy archive, or CIFAR's binary files.
+def listing(path: Path, column: str | None = None, kind: str | None = None) -> Listing:
+    """The images of a folder of image files, of Parquet or ArrayRecord files, a NumPy archive, or CIFAR's binaries.
 
     Args:
-        path: a folder, searched at any depth, or a file.
-        column: of a Parquet file; by default the one that holds images.
+        path: a folder, searched at any depth, or a file; of Parquet or ArrayRecord files a pattern with * too.
+        column: of Parquet files, by default the one that holds images; of ArrayRecord files the feature, by default
+            `image`.
+        kind: "parquet" or "arrayrecord" where that is known: those files alone are read, whatever lies beside them.
 
     Raises:
         UserError: when there is nothing there, or not of these kinds.
     """
-    from scalelaw.dedup import arrays, parquet
+    from scalelaw.dedup import arrays, shards
 
+    if kind is not None or shards.is_pattern(path):
+        return shards.listing(path, column, kind)
     if path.is_dir():
         files = walk(path)
-        parquets = [file for file in files if file.name.endswith(".parquet")]
+        sharded = shards.kinds(file.name for file in files)
         cifar = [file for file in files if arrays.is_cifar(path / file.name)]
         pictures = [file for file in files if Path(file.name).suffix.lower() in SUFFIXES]
-        found = [kind for kind in (pictures, parquets, cifar) if kind]
-        if len(found) > 1:
-            raise UserError(f"{path}: holds image files, Parquet files or CIFAR's binaries side by side; name a folder "
-                            "with one kind")  # fmt: skip
+        if len(sharded) + bool(cifar) + bool(pictures) > 1:
+            raise UserError(f"{path}: holds image files, Parquet files, ArrayRecord files or CIFAR's binaries side by "
+                            "side; name a folder with one kind")  # fmt: skip
         if pictures:
             return Listing(path, tuple(_image_files(path, pictures)), fingerprint(pictures), len(files) - len(pictures))
-        if parquets:
-            parts = parquet.parts(path, parquets, column)
-            return Listing(path, parts, fingerprint(parquets), len(files) - len(parquets))
+        if sharded:
+            return shards.listing(path, column, sharded[0], len(files))
         if cifar:
             return Listing(path, arrays.cifar(path, cifar), fingerprint(cifar), len(files) - len(cifar))
         raise UserError(f"{path}: holds no images; name a folder of image files ({' '.join(sorted(SUFFIXES))}), of "
-                        "Parquet files with images, or of CIFAR's binary files")  # fmt: skip
+                        "Parquet or ArrayRecord files with images, or of CIFAR's binary files")  # fmt: skip
     try:
         facts = path.stat()
     except OSError as error:
@@ -118,11 +120,11 @@ def listing(path: Path, column: str | None = None) -> Listing:
     file = File(path.name, facts.st_size, facts.st_mtime_ns)
     if path.suffix == ".npz":
         return Listing(path, arrays.archive(path, file), fingerprint([file]))
-    if path.suffix == ".parquet":
-        return Listing(path, parquet.parts(path.parent, [file], column), fingerprint([file]))
+    if sharded := shards.kinds([path.name]):
+        return shards.listing(path, column, sharded[0])
     if arrays.is_cifar(path):
         return Listing(path, arrays.cifar(path.parent, [file]), fingerprint([file]))
-    raise UserError(f"{path}: is no .npz, .parquet or CIFAR .bin file; name one, or a folder of images")
+    raise UserError(f"{path}: is no .npz, .parquet, .array_record or CIFAR .bin file; name one, or a folder of images")
 
 
 def pictures(path: Path, column: str | None = None) -> Iterator[Picture]:
