@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import image_files
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pretrained import keep, pretrained
 
@@ -84,12 +89,80 @@ def test_near_duplicates_leave_training_and_held_out_images_and_are_counted(here
     assert without_duplicates(read_spec(other), results).remarks == ()
 
 
+def as_rows(kind: str, place: str, images: list[bytes]) -> dict[str, Any]:
+    """The images in two files of a kind, of classes 0 and 1, and what [data] says of them."""
+    for k, part in enumerate((images[:6], images[6:])):
+        path, classes = Path(place) / f"{place}-{k}.{ENDINGS[kind]}", [number % 2 for number in range(len(part))]
+        if kind == "arrayrecord":
+            examples = [image_files.example(image, label) for image, label in zip(part, classes, strict=True)]
+            image_files.array_record(path, [one.replace(b"\x05image", b"\x05photo") for one in examples])
+        else:
+            path.parent.mkdir(exist_ok=True)
+            pq.write_table(pa.table({"photo": part, "label": classes, "image": [b"none"] * len(part)}), path)
+    return {"source": kind, "path": place, "image_key": "photo", **({"classes": 2} if kind == "arrayrecord" else {})}
+
+
+ENDINGS = {"arrayrecord": "array_record", "parquet": "parquet"}
+
+
+@pytest.mark.parametrize("pattern", [False, True], ids=["folder", "pattern"])
+@pytest.mark.parametrize(("child", "parent"), [
+    ("arrayrecord", "folder"), ("folder", "arrayrecord"), ("arrayrecord", "arrayrecord"),
+    ("parquet", "arrayrecord"), ("parquet", "parquet"),
+])  # fmt: skip
+def test_whatever_the_sets_are_kept_in(tmp_path, monkeypatch, capsys, child, parent, pattern):
+    pytest.importorskip("array_record")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    copies = [made.jpeg(IMAGES[0]), made.jpeg(IMAGES[1][:, ::-1]), made.jpeg(made.resized(0.5)(IMAGES[2], RNG))]
+    sets = {"pretrain": [made.jpeg(image) for image in IMAGES[:10]],
+            "fine": [*(made.jpeg(image) for image in IMAGES[10:]), *copies]}  # fmt: skip
+    specs = {}
+    for (place, images), kind in zip(sets.items(), (parent, child), strict=True):
+        if kind == "folder":
+            for k in range(2):
+                made.save(Path(place) / "ab"[k], images[k::2])
+            specs[place] = SPEC.format(name=place, data="resolution = 32")
+            continue
+        said = as_rows(kind, place, images)
+        if pattern:
+            said["path"] = f"{place}/{place}-*"
+            Path(place, "aside.txt").write_text("passed over")  # `fine-*` does not name it
+        lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in said.items())
+        head = f'source = "folder"\npath = "{place}"\n'
+        specs[place] = SPEC.format(name=place, data="resolution = 32").replace(head, f"{lines}\n")
+    for run in pretrained(tmp_path, specs["pretrain"] + '[model]\nvariants = ["N0"]\n'):
+        keep(tmp_path, run)
+    Path("fine.toml").write_text(f'{specs["fine"]}[parent]\nresults = "results/pretrain"\n')
+    planned = read_spec(Path("fine.toml"))
+    cleaned = without_duplicates(planned, ResultsFolder(Path("results/fine"), new=True))
+    (before,), (after,) = expand(planned), expand(cleaned)
+    had, data = before.config.data, after.config.data
+    assert (data.excluded_images > 0) + (data.excluded_holdout_images > 0) == 2
+    assert data.excluded_images + data.excluded_holdout_images == 3
+    assert data.train_images == had.train_images - data.excluded_images
+    assert data.holdout_images == had.holdout_images - data.excluded_holdout_images
+    (remark,) = cleaned.remarks
+    assert remark.startswith(f"{data.excluded_images} training and {data.excluded_holdout_images} held-out images of "
+                             f"{data.path} are near-duplicates of images in ")  # fmt: skip
+    found = disk.split(data)
+    rows = [*((found.images, row) for row in found.train_rows), *((found.held, row) for row in found.held_rows)]
+    left = {images.read(int(row))[0] for images, row in rows}
+    assert left == set(sets["fine"]) - set(copies)
+
+
 def test_a_set_that_the_parent_has_seen_whole_is_refused_with_the_mend(here):
     path, results = spec("resolution = 32"), ResultsFolder(Path("results/fine"), new=True)
     path.write_text(path.read_text().replace('path = "fine"', 'path = "pretrain"'))
     with pytest.raises(UserError, match=r"set \[parent\] dedup = false") as caught:
         without_duplicates(read_spec(path), results)
     assert len(caught.value.messages) == 1
+    assert not Path("results/fine").exists()
+    results.root.mkdir()
+    (results.root / "near-duplicates-0.txt").write_text("")
+    with pytest.raises(UserError):
+        without_duplicates(read_spec(path), results)
+    assert [file.name for file in results.root.iterdir()] == ["near-duplicates-0.txt"]
 
 
 def test_held_out_images_of_an_archive_can_be_left_out_by_number(here):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +33,30 @@ def without_duplicates(spec: Spec, results: ResultsFolder, dry_run: bool = False
         dry_run: only lists that are there already are taken.
 
     Raises:
-        UserError: when images cannot be compared, or none is left.
+        UserError: when images cannot be compared, or none is left; no list is then left either.
     """
+    with _undone_on_error(results):
+        return _without_duplicates(spec, results, dry_run)
+
+
+@contextmanager
+def _undone_on_error(results: ResultsFolder) -> Iterator[None]:
+    """Where the user has to mend something, the lists written meanwhile go again, and the folders made for them."""
+    from scalelaw.errors import UserError
+    from scalelaw.runs import files
+
+    before = set(results.root.glob(f"{LISTS}*"))
+    made = [folder for folder in (results.root, *results.root.parents) if not folder.exists()]
+    try:
+        yield
+    except UserError:
+        for path in set(results.root.glob(f"{LISTS}*")) - before:
+            path.unlink(missing_ok=True)
+        files.remove_empty(made)
+        raise
+
+
+def _without_duplicates(spec: Spec, results: ResultsFolder, dry_run: bool) -> Spec:
     cleaned: dict[tuple[str, str], tuple[DataConfig, str]] = {}
     grids, remarks = [], []
     for grid in spec.grids:
@@ -61,8 +85,6 @@ def _cleaned(grid: Grid, parents: DataConfig, results: ResultsFolder, dry_run: b
     later = f"near-duplicates of the images in {parents.path} will be looked for in {data.path}, and left out"
     if not data.seen or not parents.seen:
         return data, later
-    if "arrayrecord" in (data.source, parents.source):
-        raise UserError(f"{place}: near-duplicates cannot be looked for in ArrayRecord files; {MEND}")
     try:
         lists = _lists(data, parents, results, dry_run)
     except UserError as error:
@@ -107,7 +129,9 @@ def _listing(data: DataConfig, path: str) -> Listing:
     from scalelaw.errors import UserError
 
     try:
-        return sources.listing(Path(path), data.image_key if data.source == "parquet" else None)
+        if data.source in ("parquet", "arrayrecord"):
+            return sources.listing(Path(path), data.image_key, data.source)
+        return sources.listing(Path(path))
     except UserError as error:
         raise UserError(*(f"{line}; {MEND}" for line in error.messages)) from error
 
