@@ -87,7 +87,7 @@ def test_too_many_stop_the_run_and_the_first_are_named(place):
     assert "of 32 training images cannot be read, more than max_corrupt = 0.0625" in str(caught.value)
     assert all(name in str(caught.value) for name in names)
     assert epoch_of(source_of(place, max_corrupt=3 / 32))[1].sum() == 32
-    with pytest.raises(UserError, match="[123] of 32 training images"):
+    with pytest.raises(UserError, match=r"[123] of 32 training images"):
         epoch_of(source_of(place, max_corrupt=0.001))
 
 

@@ -13,7 +13,7 @@ from scalelaw.newton.problem import Array, Curve, Mask, Objective, Problem, Spac
 STEP = 1e-30
 """Imaginary step: no difference is taken, so it may be as small as one likes."""
 AT_ONCE = 2**12
-"""Values that steps of several parameters may fill side by side: of so few the interpreter's time counts, not theirs."""
+"""Values that steps of several parameters may fill side by side: with few the interpreter's time counts, not theirs."""
 DIFFERENCE = 1e-5
 """Real step for second derivatives, differences of exact first ones."""
 
