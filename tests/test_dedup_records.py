@@ -188,3 +188,18 @@ def test_bad_places_are_a_line():
     image_files.array_record(Path("three/_a.array_record"), [image_files.example(b"", 0)])
     assert sources.listing(Path("three")).images == 2  # a program's notes make no second kind
     assert sources.listing(Path("two"), None, "arrayrecord").images == 1  # what is known needs no guess
+
+
+def test_sets_of_one_size_are_told_apart(tmp_path):
+    """Files are whole blocks long: three records of other lengths are as many bytes."""
+    facts = []
+    for name, first in (("a", 0), ("b", 3), ("c", 0)):
+        place = tmp_path / name / "set.array_record"
+        image_files.array_record(place, [image_files.example(jpeg(image), 0) for image in IMAGES[first : first + 3]])
+        found = Records(str(place), "image", "label", 2)
+        facts.append((place.stat().st_size, sources.listing(place).fingerprint, found.digest))
+    one, other, copy = facts
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+    assert one[2] != other[2]
+    assert copy == one

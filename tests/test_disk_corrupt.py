@@ -157,10 +157,9 @@ def test_records_that_are_none_are_counted_and_labels_out_of_range_are_refused(t
     for label, words in ((4, "'label' is 4; with 4 classes it runs from 0 to 3"), (-1, "'label' is -1")):
         records[9] = image_files.example(image_files.encoded(1), 1)
         image_files.array_record(path, records)
-        planned = with_digest(DataSection(**settings, holdout_images=1))
+        source = data.load(with_digest(DataSection(**settings, holdout_images=1)))
         records[9] = image_files.example(image_files.encoded(1), label)
-        image_files.array_record(path, records)  # of the same size: the plan's files by all that it knows
-        source = data.load(planned)
+        image_files.array_record(path, records)  # while the run is under way
         with pytest.raises(UserError, match=words):
             list(source.feed(Order(0, 39, 39, 39), 0, slice(0, 39)))
 
@@ -169,11 +168,10 @@ def test_a_record_without_the_feature_is_named(tmp_path):
     plain, other = (image_files.example(b"", 0).replace(b"image", name) for name in (b"image", b"photo"))
     path = image_files.array_record(tmp_path / "x.array_record", [plain] * 5)
     section = DataSection(source="arrayrecord", path=str(path), resolution=8, classes=2)
-    planned = with_digest(section)
+    source = data.load(with_digest(section))
     image_files.array_record(path, [other] * 5)
     with pytest.raises(UserError, match=r"x.array_record:0: the record has no feature 'image'"):
         with_digest(section)
-    source = data.load(planned)
     with pytest.raises(UserError, match=r"x.array_record:\d: the record has no feature 'image'"):
         list(source.feed(Order(0, 4, 4, 4), 0, slice(0, 4)))
     assert np.array_equal(source.split.images.name(3), "x.array_record:3")

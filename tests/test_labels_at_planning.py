@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import image_files
@@ -193,14 +194,20 @@ def test_a_cache_that_cannot_be_written_is_no_error():
     assert Path("cache").read_text() == ""
 
 
-def test_a_worker_reads_no_label_before_it_trains():
+def test_a_worker_reads_no_label_before_it_trains(monkeypatch):
     records("set")
     data = with_digest(DataSection(source="arrayrecord", path="set", classes=4))
-    swap(25)
+    remembered = Path("cache/scalelaw/labels")
+    shutil.rmtree(remembered)
+    monkeypatch.setattr(labels, "_known", {})  # another process
     split = disk.split(data, fresh=True)
     assert len(split.train_rows) == data.train_images
+    assert not remembered.exists()
+    swap(25)
     with pytest.raises(UserError, match=r"a-1.array_record:5: 'label' is 9"):
         split.images.read(25)
+    with pytest.raises(UserError, match="has changed since the sweep was planned"):
+        disk.split(data, fresh=True)
 
 
 def test_a_long_reading_is_told_once(monkeypatch, capsys):

@@ -45,8 +45,12 @@ def listing(path: Path, column: str | None, kind: str | None, beside: int | None
     if kind is None:
         kind = _kind(path, names)
     files = [_file(root, name) for name in names]
-    parts: tuple[Part, ...] = (parquet if kind == "parquet" else array_records).parts(Path(root), files, column)
-    return Listing(path, parts, fingerprint(files), 0 if beside is None else beside - len(files))
+    parts: tuple[Part, ...]
+    if kind == "parquet":
+        parts, told = parquet.parts(Path(root), files, column), fingerprint(files)
+    else:
+        parts, told = array_records.parts(Path(root), files, column), array_records.told_by(Path(root), files)
+    return Listing(path, parts, told, 0 if beside is None else beside - len(files))
 
 
 def _kind(path: Path, names: list[str]) -> str:

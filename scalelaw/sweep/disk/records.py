@@ -19,6 +19,7 @@ from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, digest_of, files_at,
 WHAT = "an ArrayRecord file"
 ENDING = re.compile(r"\.(array_?record|arrayrecord)(-\d+-of-\d+)?$")
 OPEN_FILES = 256
+BLOCK = 2**16  # bytes
 AT_ONCE = 16
 RANDOM_ACCESS = "readahead_buffer_size:0,max_parallelism:0,index_storage_option:in_memory"
 
@@ -29,7 +30,7 @@ class Records(ImageSet):
     A record is a tf.train.Example with an encoded image (bytes, one) and a label (a whole number, one). How many
     classes there are is taken from the spec, or from `LABEL.labels.txt` or `features.json` beside the files, which
     TensorFlow Datasets writes: labels lie in the records, and listing reads none. The digest is that of the files'
-    names, sizes and numbers of records.
+    names, sizes, numbers of records and ends, which say where records begin.
 
     Args:
         path: a file, a folder of files or a pattern with *.
@@ -53,8 +54,9 @@ class Records(ImageSet):
         self.classes = classes or noted or 0
         if not 2 <= self.classes <= MAX_CLASSES:
             raise UserError(f"[data] classes: {path} does not say how many there are; set classes, 2 to {MAX_CLASSES}")
-        sizes = [size_of(os.path.join(self.root, name)) for name in self.files]
-        self.digest = digest_of(part for facts in zip(self.files, sizes, counts, strict=True) for part in facts)
+        paths = [os.path.join(self.root, name) for name in self.files]
+        facts = self.files, map(size_of, paths), counts, in_threads(end_of, paths)
+        self.digest = digest_of(part for file in zip(*facts, strict=True) for part in file)
         self._readers: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -152,6 +154,14 @@ def count_of(path: str) -> int:
         UserError: as `opened`.
     """
     return int(opened(path).num_records())
+
+
+def end_of(path: str) -> bytes:
+    """The last two blocks of a file. Files are whole blocks long, so that sets of one size are common; here lies the
+    index of where their records begin."""
+    with open(path, "rb") as file:
+        file.seek(max(0, size_of(path) - 2 * BLOCK))
+        return file.read()
 
 
 def _classes(root: str, label_key: str) -> tuple[tuple[str, ...] | None, int | None]:
