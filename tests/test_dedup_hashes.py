@@ -103,6 +103,12 @@ def test_different_images_do_not_correlate():
     assert np.abs(verify.correlations(first, second, np.zeros((15, 4)))).max() < 0.5
 
 
+def test_an_image_and_itself_correlate_by_one_and_no_more():
+    found = verify.correlations(THUMBS, THUMBS, np.zeros((len(THUMBS), 4)))
+    assert (found > 1 - 1e-6).all()
+    assert (found <= 1).all()
+
+
 def test_correlation_of_flat_thumbnails_is_none():
     flat = np.full((2, SIDE, SIDE), 9, np.uint8)
     assert verify.correlations(flat, THUMBS[:2], np.zeros((2, 4))).tolist() == [0, 0]

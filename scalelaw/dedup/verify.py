@@ -106,7 +106,7 @@ def _correlation(first: Floats, moved: Floats, seen: Floats) -> NDArray[np.float
     def dot(x: Floats, y: Floats) -> NDArray[np.float64]:
         return np.asarray(np.einsum("dnij,dnij->n", x, y), np.float64)
 
-    return dot(a, b) / np.maximum(np.sqrt(dot(a, a) * dot(b, b)), 1e-3)
+    return np.clip(dot(a, b) / np.maximum(np.sqrt(dot(a, a) * dot(b, b)), 1e-3), -1.0, 1.0)  # sums are rounded apart
 
 
 def _gradient(images: Floats) -> Floats:
