@@ -91,6 +91,19 @@ def test_leaving_the_sizes_of_the_runs_is_said(runs):
     assert any("outside the sizes" in warning for warning in plan.warnings)
 
 
+def test_dearer_steps_are_said_and_core_hours_buy_what_they_did(runs):
+    """Every step of the runs made two passes: an hour bought half, a FLOP of the plan is still a plain step's."""
+    plain = runs.frame.assign(train_flop=6 * runs.macs_per_image * runs.images_seen)
+    dear = plain.assign(train_flop=2 * plain.train_flop, core_hours=2 * plain.core_hours)
+    budget = 2 * float(plain.core_hours.max())
+    once = predict(RunTable.from_frame(plain), compute.Budget(core_hours=budget))
+    twice = predict(RunTable.from_frame(dear), compute.Budget(core_hours=2 * budget))
+    assert twice.images == once.images
+    said = [[one.sentence for one in plan.caveats if one.name == "dearer steps"] for plan in (once, twice)]
+    assert said[0] == []
+    assert "costs 2 times a plain one" in said[1][0]
+
+
 def test_candidates_are_the_buildable_variants_of_the_same_series(runs):
     found, remarks = candidates(runs)
     assert [candidate.variant for candidate in found] == [f"N{k}" for k in range(len(architecture.NANO_WIDTHS))]

@@ -36,6 +36,7 @@ GRAVITY: dict[str, str] = {
     "left out": "a plan by error of fewer runs than there are",
     "fine-tuned runs left out": "a plan by loss of a table that holds fine-tuned runs too",
     "cost unknown": "time and memory could not be had",
+    "dearer steps": "the runs' own FLOP are more than those of plain steps, in which a plan is made",
     "hours differ": "the run takes more or fewer hours of the hardware than its budget",
     "budget converted": "how hours of hardware, or dollars, became FLOP",
     "settings differ": "the runs were not all trained with the settings that the plan takes over",

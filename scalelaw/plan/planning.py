@@ -30,6 +30,7 @@ from scalelaw.plan.remarks import (
     about_ranges,
     about_repeats,
     about_spending,
+    about_steps,
 )
 from scalelaw.plan.repeats import Repeats, repeats
 from scalelaw.plan.result import Plan, PlanStatus, Surface
@@ -158,6 +159,7 @@ def plan_on(
     if surface.status == "failed":
         caveats.append(Caveat("no certified optimum", "take nothing here as a prediction."))
     caveats += [Caveat("sizes not built", remark) for remark in ground.remarks]
+    caveats += about_steps(ground)
     if ground.tuned:
         caveats.append(Caveat("fine-tuned runs left out", f"{ground.tuned} runs name a parent and play no part."))
 

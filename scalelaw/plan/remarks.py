@@ -20,6 +20,8 @@ from scalelaw.plan.repeats import Repeats
 
 ONE_SIDED = 3
 """So many roll-outs that all miss to one side, by more than a run's own spread on average, are called leaning."""
+DEARER = 1.05
+"""Steps of so many times the FLOP are dearer: counts of multiply-adds differ by less (padded edges)."""
 HAIR = 1.001
 """Beyond by more than this factor is beyond: lengths are rounded to whole images."""
 
@@ -68,6 +70,20 @@ def about_ranges(ground: Ground, chosen: Candidate, seen: float) -> list[Caveat]
             found.append(Caveat("edge of the candidates", f"{chosen.variant} is the {word} model to choose from: a "
                                                           f"{better} one might be better."))  # fmt: skip
     return found
+
+
+def about_steps(ground: Ground) -> list[Caveat]:
+    """Says when the runs' steps cost more than a plain one, as sharpness-aware steps do: a plan counts plain ones."""
+    if not ground.best.has("train_flop"):
+        return []
+    over = float(np.nanmedian(ground.best.train_flop.astype(float) / ground.flop))
+    if not over > DEARER:
+        return []
+    return [
+        Caveat("dearer steps", f"a step of the runs costs {over:.3g} times a plain one, as sharpness-aware steps do. "
+                               "Core-hours are as they were in the runs; FLOP, and what is reckoned from a hardware's "
+                               "peak, are those of plain steps.")
+    ]  # fmt: skip
 
 
 def about_disagreement(ground: Ground, chosen: Candidate, flop: float) -> list[Caveat]:
