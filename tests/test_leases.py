@@ -73,7 +73,7 @@ def holding(results, doing="hold", where="here"):
             holder.kill()
 
 
-def until(condition, seconds=30.0):
+def until(condition, seconds=100.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "nothing happened"

@@ -153,7 +153,7 @@ def quick(monkeypatch) -> None:
 
 
 def until(what) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 100
     while not what():
         assert time.monotonic() < end
         time.sleep(0.01)
