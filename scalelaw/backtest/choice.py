@@ -27,6 +27,8 @@ SURE = 0.95
 """Level of the paired test that tells two laws apart."""
 WORTH_TELLING = 0.01, 1e-6
 """Laws whose errors differ by less than this share, or less than this, are as good as each other."""
+ROUNDING = 1e-12
+"""Errors below it are arithmetic's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,12 +222,12 @@ def choose(
             if not records:
                 raise
     columns = [tuple(record[k] for record in records) for k in range(len(kinds))]
-    score = [float(np.sqrt(np.mean([one.rms**2 for one in column]))) for column in columns]
+    score = [max(float(np.sqrt(np.mean([one.rms**2 for one in column]))), ROUNDING) for column in columns]
     # of laws that agree to six digits (one may be a case of the other) the one with fewer parameters
     order = sorted(range(len(kinds)), key=lambda k: (float(f"{np.nan_to_num(score[k], nan=np.inf):.5e}"), sizes[k]))
     best = columns[order[0]]
     worse = [k != order[0] and told_apart(best, columns[k]) for k in range(len(kinds))]
-    trust = np.array([0.0 if worse[k] else 1 / max(score[k], 1e-12) ** 2 for k in range(len(kinds))])
+    trust = np.array([0.0 if worse[k] else 1 / score[k] ** 2 for k in range(len(kinds))])
     candidates = [
         Candidate(
             law=kinds[k],
