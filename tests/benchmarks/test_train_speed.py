@@ -89,9 +89,9 @@ def test_beside_timm(benchmark: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.benchmark(group="training steps of small networks on one core, beside the first slice")
 @pytest.mark.parametrize("batch", [32, 64])
-@pytest.mark.parametrize("variant", ["N0", "N1", "N2", "N3", "N4", "N5"])
+@pytest.mark.parametrize("variant", ["N0", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8"])
 def test_beside_the_first_slice(benchmark: Any, variant: str, batch: int, tmp_path: Path) -> None:
-    """The variants and the batch that LOG.md recorded for it, and twice that batch."""
+    """The whole nano family, at both batches that LOG.md recorded for it."""
     rounds.only_measured(benchmark)
     steps = 12800 // batch
     old = first_slice(tmp_path / "first")
