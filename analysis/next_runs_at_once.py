@@ -23,6 +23,7 @@ import next_runs
 import numpy as np
 from coverage import provenance
 from designs import Array, World
+from next_runs_bound import BOUND
 from next_runs_oracle import PILOT, Score, Truth, best, laid
 
 EXPONENT, NOISE = 0.5, 0.01
@@ -112,8 +113,10 @@ def main() -> None:
     origin = {**provenance(), "command": "python analysis/next_runs_at_once.py"}
     (here / "next_runs_at_once.json").write_text(json.dumps(origin | record) + "\n", encoding="utf-8")
     readable = here / "next_runs.md"
-    before, _, _ = readable.read_text(encoding="utf-8").partition(next_runs.AT_ONCE)
-    readable.write_text(f"{before.rstrip()}\n\n{table(record)}", encoding="utf-8")
+    before, _, after = readable.read_text(encoding="utf-8").partition(next_runs.AT_ONCE)
+    _, head, bound = after.partition(BOUND)
+    end = f"\n{head}{bound}" if head else ""
+    readable.write_text(f"{before.rstrip()}\n\n{table(record)}{end}", encoding="utf-8")
     print(table(record), file=sys.stdout)
 
 
