@@ -78,26 +78,36 @@ def at_once(model: Model, most: int | None, curves: list[Array]) -> Array:
     return found
 
 
-def reached(model: Model, names: list[str]) -> Array:
-    """(3, names) ln of what the found designs save in each world, mean over spends, and so for the same estimate.
+def chosen(model: Model, fit: dict[str, Array], spend: float) -> tuple[Array, Array, Array]:
+    """Variances of the amplitudes, counts (cells,) and ln saved (3, designs) of the found design.
 
-    The variances are those with the highest lowest saving of the spend, other designs fitted additively.
+    That of the highest lowest saving against the mean square errors (ladder, 3) of other designs in the three worlds.
     """
+    cells, best = next_runs.grid_of(spend), (-np.inf, np.empty(0), np.empty(0), np.empty(0))
+    rows, cost = model.rows(cells), np.exp(cells.sum(axis=0) - TARGET)
+    for pair in itertools.product(VARIANCES, repeat=2):
+        variances = np.array(pair)
+        known = model.known(variances)
+        counts = whole(model.c, known, rows, cost, spend, next_runs.MOST)
+        own = model.in_worlds(*model.error(rows[counts > 0], counts[counts > 0], known))
+        saved = _saved(fit, own, spend)
+        if saved.min() > best[0]:
+            best = float(saved.min()), variances, counts, saved
+    return best[1:]
+
+
+def reached(model: Model, names: list[str]) -> tuple[Array, Array]:
+    """(3, names) ln of what the found designs save in each world, mean over spends, and so for the same estimate."""
     fit = {name: model.in_worlds(*model.curves(name, None)) for name in names}
     found = []
     for spend in next_runs.SPENDS:
-        cells, best = next_runs.grid_of(spend), (-np.inf, np.empty(0), np.empty(0))
-        rows, cost = model.rows(cells), np.exp(cells.sum(axis=0) - TARGET)
-        for variances in itertools.product(VARIANCES, repeat=2):
-            known = model.known(np.array(variances))
-            counts = whole(model.c, known, rows, cost, spend, next_runs.MOST)
-            own = model.in_worlds(*model.error(rows[counts > 0], counts[counts > 0], known))
-            saved = _saved(fit, own, spend)
-            if saved.min() > best[0]:
-                same = _saved({name: model.in_worlds(*model.curves(name, known)) for name in names}, own, spend)
-                best = float(saved.min()), saved, same
-        found.append(np.stack(best[1:]))
-    return np.asarray(np.mean(found, axis=0))
+        variances, counts, saved = chosen(model, fit, spend)
+        known, rows = model.known(variances), model.rows(next_runs.grid_of(spend))
+        own = model.in_worlds(*model.error(rows[counts > 0], counts[counts > 0], known))
+        same = {name: model.in_worlds(*model.curves(name, known)) for name in names}
+        found.append((saved, _saved(same, own, spend)))
+    of_fit, of_estimate = np.mean(found, axis=0)
+    return of_fit, of_estimate
 
 
 def _saved(others: dict[str, Array], own: Array, spend: float) -> Array:
@@ -160,14 +170,16 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join([BOUND, "", "\n\n".join(about), "", HOW_TO_READ, "", *bounds, "", REACHED, "", *found]) + "\n"
 
 
-HOW_TO_READ = f"""Saved: the compute at which the other design reaches, and keeps, an error, over the spend; where it does not with 4
+HOW_TO_READ = f"""\
+Saved: the compute at which the other design reaches, and keeps, an error, over the spend; where it does not with 4
 times the target's compute, that counts. Geometric mean over the five spends, the lowest of them in brackets. Numbers
 behind "estimate" and "fit": standard deviation of the amplitudes; against one run. "Every": against the best of the six
 other designs in each world and at each compute, fitted additively. Size: against the four equal layouts. Bold: below
 {next_runs.ENOUGH}: no choice could save that much on average over such worlds, or in all three at that spend."""
 
-REACHED = """Reached: against the hardest of the designs named, which are fitted additively; geometric mean over the spends.
-Last column: in the three worlds, with the best estimate for the other designs too."""
+REACHED = """\
+Reached: against the hardest of the designs named, which are fitted additively; geometric mean over the spends. Last
+column: in the three worlds, with the best estimate for the other designs too."""
 
 
 def main() -> None:
