@@ -16,6 +16,7 @@ import next_runs
 import next_runs_bound as bound
 import next_runs_model
 import next_runs_oracle as oracle
+import next_runs_reached
 
 SPEND = 1 / 16
 
@@ -94,6 +95,19 @@ def test_nothing_found_saves_more_in_all_three_worlds_than_the_bound(model, monk
     assert np.log(1.3) < found.min() <= bound.at_once(model, next_runs.MOST, [kept])[0, 0] < np.log(2.5)
 
 
+@pytest.mark.parametrize("kind", ["additive", "interaction", "broken"])
+def test_the_simulated_estimate_finds_the_truth_without_noise(model, kind):
+    world = designs.World(0.5, 0.01, kind)
+    cells = next_runs.grid_of(SPEND)
+    x = np.concatenate([designs.PILOT, cells], axis=1)
+    prior = model.prior(np.ones(2))
+    found = next_runs_reached.estimated(model, x, world.log_loss(x)[None], np.full(x.shape[1], 1e6), prior)
+    assert found == pytest.approx(world.answers()["loss"], abs=1e-4)
+    # without runs the prior's own answer: that of the additive truth
+    none = next_runs_reached.estimated(model, x, world.log_loss(x)[None], np.full(x.shape[1], 1e-12), prior)
+    assert none == pytest.approx(designs.World(0.5, 0.01).answers()["loss"], abs=1e-4)
+
+
 def test_the_written_table_is_that_of_the_record():
     here = Path(bound.__file__).parent
     records = json.loads((here / "next_runs_bound.json").read_text(encoding="utf-8"))["worlds"]
@@ -102,3 +116,10 @@ def test_the_written_table_is_that_of_the_record():
     assert {(world.exponent, world.noise) for world in designs.WORLDS} <= {
         (world.exponent, world.noise) for world in bound.SETTINGS
     }
+
+
+def test_the_written_ratios_are_those_of_the_record():
+    here = Path(bound.__file__).parent
+    records = json.loads((here / "next_runs_reached.json").read_text(encoding="utf-8"))["worlds"]
+    assert (here / "next_runs_reached.md").read_text(encoding="utf-8") == next_runs_reached.table(records)
+    assert [record["world"] for record in records] == [str(world) for world in designs.WORLDS]
