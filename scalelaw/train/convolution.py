@@ -7,7 +7,7 @@ What is fast was measured (XLA of jax 0.10, one and two CPU cores). Accelerators
 convolution with feature groups. On CPUs every group becomes a dense convolution of its own, a 1x1 convolution a matrix
 product, and a 3x3 convolution of few input channels a matrix product with nine shifted copies of the images, in value
 and in image gradient; its kernel gradient, and everything with more channels, is fastest as XLA's own dense
-convolution. Networks of few channels throughout keep images as CHWN: then the batch fills vectors that 2 to 96
+convolution. Networks of few channels throughout keep images as CHWN: then the batch fills vectors that 2 to 128
 channels cannot, shifted copies are copies of whole rows, and every convolution is one product with thousands of
 columns.
 """
@@ -41,7 +41,7 @@ SCARCE = (
 )
 
 
-NARROW = 96  # channels up to which CHWN wins (2.2x at 8, 1.5x at 48, 1.2x at 96, .5x at 128; 8x8 images, batch 64)
+NARROW = 128  # channels up to which CHWN wins (2.2x at 8, 1.5x at 48, 1.2x at 96 and 128; 8x8 images, batch 64)
 SMALL = 2**14  # entries below which a product with ones is faster than XLA's sum over rows
 SMALLEST = 1e-4  # of variance * fan_in, so that a kernel of nearly no spread is not blown up
 
