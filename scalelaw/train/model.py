@@ -90,10 +90,14 @@ class Model:
             logits = self._logits(network, images, **rates, **keys)
             return jnp.sum(cross_entropy(logits, labels, self.rules.label_smoothing) * weights) / total
 
-        network, close = jax.vjp(self._opened, params)
         pieces = pieces_of(len(weights), max(self.variant.widths)) if self._ready.standardises else 1
-        loss, found = _summed(jax.value_and_grad(loss_of), network, (inputs, weights, keys), pieces)
-        (parts,) = close(found)
+        rows = inputs, weights, keys
+        if pieces == 1:
+            loss, parts = jax.value_and_grad(lambda parts: loss_of(self._opened(parts), rows))(params)
+        else:
+            network, close = jax.vjp(self._opened, params)
+            loss, found = _summed(jax.value_and_grad(loss_of), network, rows, pieces)
+            (parts,) = close(found)
         # Where parameters are cut, the gradient of gathering them has summed over that axis already.
         gradients = self._where_cut(parts, lambda x, _: lax.psum(x, AXES[0]), lambda x: lax.psum(x, AXES))
         return {"loss": lax.psum(loss, AXES), "weight": weight / total, "gradients": gradients}
@@ -169,8 +173,6 @@ def _keys(key: jax.Array, inputs: Inputs) -> jax.Array:
 
 def _summed(function: Callable[[Any, Any], Any], network: Any, rows: Any, pieces: int) -> Any:
     """The sum of what a function of the network and of rows gives for equal pieces of the rows, one after the other."""
-    if pieces == 1:
-        return function(network, rows)
     cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), rows)
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, network, rows))
     return lax.scan(
