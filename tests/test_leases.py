@@ -263,6 +263,25 @@ while True:
 """
 
 
+@LOCKS
+@pytest.mark.parametrize("content", ["", "[1]", '{"host": "far"}', '{"host": "far", "boot": "b'])
+def test_a_claim_that_a_power_cut_tore_is_waited_for_and_then_ended(results, monkeypatch, locks, content):
+    """Whose it is nobody can read: it counts as another machine's, and does not keep the run for ever."""
+    monkeypatch.setenv("SCALELAW_LOCKS", locks)
+    torn = results.root / "a" / "held" / "0123abcd"
+    torn.mkdir(parents=True)
+    (torn / "beat").write_text(content)
+    with results.lease("a") as held:
+        assert held is None
+    assert results.is_held("a")
+    assert results.must_watch("a").token == "0123abcd"
+    until(lambda: results.must_watch("a") is None)
+    assert not results.is_held("a")
+    with results.lease("a") as held:
+        assert held is not None
+    assert not (results.root / "a" / "held").exists()
+
+
 def test_looking_at_a_lease_does_not_keep_it_from_anybody(results):
     path = results.root / "a" / "lease"
     path.touch()

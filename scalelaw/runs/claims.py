@@ -134,7 +134,11 @@ def end(run: Path, token: str) -> bool:
 
 
 def read(run: Path) -> Claim | None:
-    """The claim that stands on the run of a folder."""
+    """The claim that stands on the run of a folder.
+
+    One that a power cut has torn says no longer whose it is: it counts as another machine's, whose silence must be
+    watched.
+    """
     try:
         tokens = os.listdir(run / HELD)
     except OSError:
@@ -142,13 +146,23 @@ def read(run: Path) -> Claim | None:
     for token in tokens:
         try:
             # opened, so that a network's cache is asked
-            with open(run / HELD / token / BEAT, encoding="utf-8") as file:
-                facts = json.load(file)
-                beat_ns = os.fstat(file.fileno()).st_mtime_ns
-        except (OSError, ValueError):
+            with open(run / HELD / token / BEAT, "rb") as file:
+                content, beat_ns = file.read(), os.fstat(file.fileno()).st_mtime_ns
+        except OSError:
             continue  # it has just ended
-        return Claim(token, Place(**{name: facts[name] for name in Place.__annotations__}), facts["seconds"], beat_ns)
+        return _told(token, content, beat_ns)
     return None
+
+
+_UNKNOWN = Place("an unknown machine", "", "", 0, None)
+
+
+def _told(token: str, content: bytes, beat_ns: int) -> Claim:
+    try:
+        facts = json.loads(content)
+        return Claim(token, Place(**{name: facts[name] for name in Place.__annotations__}), facts["seconds"], beat_ns)
+    except (ValueError, KeyError, TypeError):
+        return Claim(token, _UNKNOWN, expiry(), beat_ns)
 
 
 def beat(run: Path, token: str) -> bool:
