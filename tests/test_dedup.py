@@ -182,6 +182,44 @@ def test_the_fingerprint_is_of_the_files_and_not_of_their_place_or_time(kept_as,
     assert sources.listing(moved).fingerprint != before
 
 
+@pytest.mark.parametrize("kind", ["files", "parquet", "records", "archive", "cifar"])
+def test_sets_whose_files_look_alike_are_told_apart_in_one_cache(kind, tmp_path):
+    """Of equal names, sizes and times, as unpacked archives may have them."""
+    rng, digests = np.random.default_rng(0), []
+    for place in ("one", "other"):
+        pixels = rng.integers(0, 256, (3, 32, 32, 3), np.uint8)
+        root = tmp_path / place
+        root.mkdir()
+        bitmaps = [b"P6 32 32 255\n" + image.tobytes() for image in pixels]
+        if kind == "files":
+            for k, image in enumerate(bitmaps):
+                (root / f"{k}.ppm").write_bytes(image)
+        elif kind == "parquet":
+            pq.write_table(pa.table({"image": bitmaps}), root / "a.parquet", compression="none", use_dictionary=False)
+        elif kind == "records":
+            image_files.array_record(root / "a.array_record", [image_files.example(image, 0) for image in bitmaps])
+        elif kind == "archive":
+            np.savez(root / "a.npz", images=pixels)
+        else:
+            (root / "a.bin").write_bytes(b"".join(b"\0" + image.tobytes() for image in pixels))
+        for path in root.iterdir():
+            os.utime(path, (1, 1))
+        where = root / "a.npz" if kind == "archive" else root
+        digests.append(hashing.keep(sources.listing(where), tmp_path / "cache", workers=1).digests)
+    sizes = [[path.stat().st_size for path in sorted((tmp_path / place).iterdir())] for place in ("one", "other")]
+    assert sizes[0] == sizes[1]
+    assert (digests[0] != digests[1]).any(axis=1).all()
+
+
+def test_another_column_of_images_is_not_taken_from_the_cache(tmp_path):
+    columns = {name: [f"P6 2 2 255\n{name * 12}".encode() for _ in range(2)] for name in "ab"}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    one, other = (
+        hashing.keep(sources.listing(tmp_path / "x.parquet", name), tmp_path / "cache", workers=1) for name in "ab"
+    )
+    assert (one.digests != other.digests).any(axis=1).all()
+
+
 @pytest.mark.parametrize(("make", "says"), [
     (lambda path: path.mkdir(), "holds no images"),
     (lambda path: None, "No such file"),

@@ -201,6 +201,16 @@ def test_row_groups_are_kept_or_unpacked(tmp_path, monkeypatch, held, cached):
         assert len(reads) == 3  # another process finds them
 
 
+def test_another_column_of_images_is_not_taken_from_the_unpacked_ones(tmp_path):
+    from scalelaw.sweep.disk import parquet
+
+    images = {key: [image_files.encoded(first + k) for k in range(4)] for key, first in (("image", 0), ("depth", 9))}
+    pq.write_table(pa.table({**images, "label": [0, 1, 0, 1]}), tmp_path / "a.parquet")
+    for key in ("image", "depth"):
+        found = parquet.Parquet(str(tmp_path / "a.parquet"), key, "label", cache=str(tmp_path / "c"))
+        assert [found.read(row)[0] for row in range(4)] == images[key]
+
+
 def test_class_names_come_from_words_or_hugging_faces_notes(tmp_path):
     words = image_files.parquet(tmp_path / "words.parquet", range(12), words=True)
     found = split(section(words, "parquet")).images

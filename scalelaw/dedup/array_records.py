@@ -71,7 +71,7 @@ def parts(root: Path, files: list[File], column: str | None) -> tuple[Stretch, .
     for file, count in zip(files, counts, strict=True):
         path = root.absolute() / file.name
         for at in range(0, count, PART_IMAGES):
-            facts = key("records", tuple(file), feature, at)
+            facts = key("records", str(path), tuple(file), feature, at)
             found.append(Stretch(path, file.name, feature, at, min(PART_IMAGES, count - at), facts))
     return tuple(found)
 

@@ -117,4 +117,4 @@ def cifar(root: Path, files: list[File]) -> tuple[Rows, ...]:
 
 def _stretches(path: Path, name: str, images: int, record: int, file: File) -> Iterator[Rows]:
     for at in range(0, images, PART_IMAGES):
-        yield Rows(path, name, at, min(PART_IMAGES, images - at), record, key("pixels", tuple(file), at))
+        yield Rows(path, name, at, min(PART_IMAGES, images - at), record, key("pixels", str(path), tuple(file), at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,18 +80,19 @@ def parts(root: Path, files: list[File], column: str | None) -> tuple[RowGroups,
             raise UserError(f"{root / file.name}: is not a whole Parquet file ({reason(error)}); mend or remove it") \
                 from error  # fmt: skip
         name = _image_column(schema, column, root / file.name)
-        found += _grouped(file, rows, lambda *facts, p=path, n=name: RowGroups(p, facts[0], n, *facts[1:]))
+        found += _grouped(path, file, name, rows)
     return tuple(found)
 
 
-def _grouped(file: File, rows: list[int], make: Callable[..., RowGroups]) -> Iterator[RowGroups]:
+def _grouped(path: Path, file: File, column: str, rows: list[int]) -> Iterator[RowGroups]:
     at, groups, images = 0, [], 0
     for group, count in enumerate(rows):
         groups.append(group)
         images += count
         if images >= PART_IMAGES or group == len(rows) - 1:
             if images:
-                yield make(file.name, tuple(groups), at, images, key("rows", tuple(file), groups))
+                facts = key("rows", str(path), tuple(file), column, groups)
+                yield RowGroups(path, file.name, column, tuple(groups), at, images, facts)
             at, groups, images = at + images, [], 0
 
 

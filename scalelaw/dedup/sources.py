@@ -37,7 +37,7 @@ class Part(Protocol):
     """Images that are read at once; it can be pickled.
 
     Attributes:
-        key: changes when its files do (names, sizes, times of change).
+        key: of its own among the parts of all sets; changes when its files do (paths, sizes, times of change).
         images: how many there are.
         encoded: whether they must be decoded, which is worth other processes.
     """
@@ -209,4 +209,4 @@ class ImageFiles:
 def _image_files(root: Path, files: list[File]) -> Iterator[ImageFiles]:
     for at in range(0, len(files), PART_IMAGES):
         part = files[at : at + PART_IMAGES]
-        yield ImageFiles(root.absolute(), tuple(file.name for file in part), key("files", *map(tuple, part)))
+        yield ImageFiles(root.absolute(), tuple(file.name for file in part), key("files", str(root.absolute()), *map(tuple, part)))

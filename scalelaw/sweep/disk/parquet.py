@@ -94,7 +94,8 @@ class Parquet(ImageSet):
         if cache is None:
             self._groups = InMemory(self._read_group)
         else:
-            self._groups = Unpacked(os.path.join(cache, f"parquet-{self.digest[:16]}"), self._read_group)
+            own = digest_of([self.digest, image_key])  # files may have several columns of images
+            self._groups = Unpacked(os.path.join(cache, f"parquet-{own[:16]}"), self._read_group)
 
     def warn_of_slow_access(self) -> None:
         """Warns where row groups are read again and again, because memory does not hold them all."""
