@@ -151,6 +151,28 @@ def test_whatever_the_sets_are_kept_in(tmp_path, monkeypatch, capsys, child, par
     assert left == set(sets["fine"]) - set(copies)
 
 
+def test_two_parents_sets_of_equal_names_and_sizes_have_lists_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sets = {"a/images.npz": IMAGES[:5], "b/images.npz": IMAGES[5:10], "fine.npz": [*IMAGES[10:], *IMAGES[3:6]]}
+    for place, images in sets.items():
+        Path(place).parent.mkdir(exist_ok=True)
+        np.savez(place, images=np.stack(images), labels=np.arange(len(images)) % 2)
+    assert Path("a/images.npz").stat().st_size == Path("b/images.npz").stat().st_size
+    text = SPEC.replace('"folder"', '"npz"').replace('path = "{name}"', "path = {path}")
+    parents = text.format(name="pretrain", path='["a/images.npz", "b/images.npz"]', data="")
+    for run in pretrained(tmp_path, parents + '[model]\nvariants = ["N0"]\n'):
+        keep(tmp_path, run)
+    Path("fine.toml").write_text(
+        text.format(name="fine", path='"fine.npz"', data="") + '[parent]\nresults = "results/pretrain"\n'
+    )
+    runs = expand(without_duplicates(read_spec(Path("fine.toml")), ResultsFolder(Path("results/fine"), new=True)))
+    assert {
+        run.config.parent.data.path: run.config.data.excluded_images + run.config.data.excluded_holdout_images
+        for run in runs
+    } == {"a/images.npz": 2, "b/images.npz": 1}
+
+
 def test_a_set_that_the_parent_has_seen_whole_is_refused_with_the_mend(here):
     path, results = spec("resolution = 32"), ResultsFolder(Path("results/fine"), new=True)
     path.write_text(path.read_text().replace('path = "fine"', 'path = "pretrain"'))

@@ -115,7 +115,8 @@ def _lists(data: DataConfig, parents: DataConfig, results: ResultsFolder, dry_ru
     for key, listing in (("exclude", ours), ("holdout_exclude", held)):
         before = getattr(data, key)
         names = exclusion.names_in(before, key) if before else set()
-        told = "\n".join([listing.fingerprint, theirs.fingerprint, *sorted(names)])
+        sets = (str(one.digest) + one.image_key for one in (data, parents))  # files of one name and size may differ
+        told = "\n".join([listing.fingerprint, theirs.fingerprint, *sets, *sorted(names)])
         path = found[key] = results.root / f"{LISTS}{hashlib.sha256(told.encode()).hexdigest()[:12]}.txt"
         if not path.exists():
             if dry_run:
