@@ -30,7 +30,7 @@ def without(
         key: of [data] that names the list.
 
     Raises:
-        UserError: when the list cannot be read, or none of its names is an image.
+        UserError: when the list cannot be read, or none of its names is an image, or it leaves no row.
     """
     if place is None:
         return order, ()
@@ -44,6 +44,9 @@ def without(
         raise UserError(f"[data] {key}: none of the {len(wanted)} names in {place} is an image of {path}; they are "
                         f"written like {first!r}")  # fmt: skip
     out = np.isin(order, np.fromiter(found, np.int64, len(found)))
+    if len(order) and out.all():
+        what = "held-out" if key == "holdout_exclude" else "training"
+        raise UserError(f"[data] {key}: {place} leaves out every {what} image; shorten it")
     return order[~out], tuple(sorted(found[row] for row in order[out].tolist()))
 
 

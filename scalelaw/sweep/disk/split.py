@@ -127,8 +127,6 @@ def split(data: DataSection, *, fresh: bool = False) -> Split:
     held_rows, held_excluded = exclusion.without(
         data.holdout_exclude, data.holdout_path or data.path, held.names(), held_rows, "holdout_exclude"
     )
-    if not len(held_rows):
-        raise UserError(f"[data] holdout_exclude: {data.holdout_exclude} leaves out every held-out image; shorten it")
     if completed:
         assert isinstance(data, DataConfig)
         _same(data, _digest(images, held), exclusion.digest(excluded), exclusion.digest(held_excluded))
