@@ -103,6 +103,41 @@ def test_from_stands_in_the_place_of_the_section(here):
     assert set(section_of(f"s3://b/pre/{'0' * 16}?region=x")) == {"run"}
 
 
+def test_from_stands_in_the_place_of_what_parts_and_zips_say_too(here):
+    runs = pretrained(here)
+    one, two = (keep(here, run) for run in runs[:2])
+    path = fine(f'run = "{one}"\n[[part]]\nparent.run = "{one}"\ntrain.peak_lr = 0.3\n[[part]]\n[[part.zip]]\n'
+                f'parent.run = ["{one}", "{two}"]\ntrain.seeds = [1, 2]')  # fmt: skip
+    assert [run.config.parent.run for run in expand(read_spec(path))] == [runs[k].run_id for k in (0, 0, 0, 1)]
+    found = [run.config for run in expand(read_spec(path, start=str(two)))]
+    assert {config.parent.run for config in found} == {runs[1].run_id}
+    assert [(config.train.peak_lr, config.train.seed) for config in found] == [(0.1, 0), (0.3, 0), (0.1, 1), (0.1, 2)]
+
+
+def test_sweeps_that_begin_at_each_others_runs_are_said(here, capsys):
+    fine('sweep = "fine.toml"')
+    Path("other.toml").write_text(FINETUNE + 'sweep = "back.toml"\n')
+    Path("back.toml").write_text(FINETUNE + 'sweep = "other.toml"\n')
+    for name, circle in (("fine", "fine.toml -> fine.toml"), ("other", "other.toml -> back.toml -> other.toml")):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["finetune", f"{name}.toml", "--dry-run"])
+        assert stopped.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"scalelaw: {name}.toml:")
+        assert f"[parent] sweep: leads back to where it began ({circle}); name another spec" in line
+
+
+@pytest.mark.parametrize("first", ["part = 3", "zip = true", "part = [1]"])
+def test_parts_and_zips_that_are_none_are_one_line_here_too(here, capsys, first):
+    Path("fine.toml").write_text(f'{first}\n{FINETUNE}sweep = "pretrain.toml"\n')
+    Path("pretrain.toml").write_text(PRETRAIN)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["finetune", "fine.toml", "--dry-run", "--from", "pretrain.toml"])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"scalelaw: fine.toml:1: {first.split()[0]} must be written [[{first.split()[0]}]]")
+
+
 LABELS = """
 [sweep]
 name = "fine"

@@ -29,7 +29,8 @@ def finetune(spec: Path, *, start: str | None = None, **more: Any) -> int:
 
 def _tables(raw: Any) -> list[Any]:
     """The parts and zips of a file."""
-    return [table for word in ("part", "zip") for table in raw.get(word, []) if isinstance(table, dict)]
+    lists = [raw.get(word) for word in ("part", "zip")]
+    return [table for found in lists if isinstance(found, list) for table in found if isinstance(table, dict)]
 
 
 assert sweep.__doc__ is not None

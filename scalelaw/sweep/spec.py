@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,9 +81,42 @@ def read_spec(path: Path, *, planning: bool = False, start: str | None = None) -
     """
     layers = read_layers(path)
     if start is not None:
-        layers = [replace(layer, raw={key: layer.raw[key] for key in layer.raw if key != "parent"}) for layer in layers]
+        layers = [replace(layer, raw=_without_parents(layer.raw)) for layer in layers]
         layers[-1] = replace(layers[-1], raw={**layers[-1].raw, "parent": section_of(start)})
-    return replace(_check(layers, planning), start=start)
+    with _reading(path):
+        return replace(_check(layers, planning), start=start)
+
+
+_ABOVE: ContextVar[tuple[Path, ...]] = ContextVar("specs whose parents are being looked for", default=())
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A spec whose parents may be another one's runs, which is then read within.
+
+    Raises:
+        UserError: when that leads back to a spec that is being read.
+    """
+    above = _ABOVE.get()
+    again = next((k for k, one in enumerate(above) if one.resolve() == path.resolve()), None)
+    if again is not None:
+        circle = " -> ".join(map(str, (*above[again:], path)))
+        raise UserError(f"[parent] sweep: leads back to where it began ({circle}); name another spec")
+    within = _ABOVE.set((*above, path))
+    try:
+        yield
+    finally:
+        _ABOVE.reset(within)
+
+
+def _without_parents(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A file, a part or a zip without what it says of parents; every table keeps its place."""
+    kept = {key: value for key, value in raw.items() if key != "parent"}
+    return kept | {
+        key: [_without_parents(table) if isinstance(table, dict) else table for table in kept[key]]
+        for key in ("part", "zip")
+        if isinstance(kept.get(key), list)
+    }
 
 
 def check_spec(raw: dict[str, Any], source: str) -> Spec:
