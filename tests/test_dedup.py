@@ -20,6 +20,7 @@ from scalelaw.dedup import array_records, arrays, hashing, pairs, parquet, sourc
 from scalelaw.dedup.hashes import RADIUS
 from scalelaw.dedup.verify import LEAST
 from scalelaw.errors import UserError
+from scalelaw.sweep.disk.folder import Folder
 
 RNG = np.random.default_rng(0)
 IMAGES = [made.dead_leaves(RNG, 96, 150) for _ in range(80)]
@@ -209,6 +210,19 @@ def test_sets_whose_files_look_alike_are_told_apart_in_one_cache(kind, tmp_path)
     sizes = [[path.stat().st_size for path in sorted((tmp_path / place).iterdir())] for place in ("one", "other")]
     assert sizes[0] == sizes[1]
     assert (digests[0] != digests[1]).any(axis=1).all()
+
+
+def test_a_folder_has_the_images_that_training_reads_whatever_lies_beside_them(tmp_path):
+    image_files.folder(tmp_path, 8, kind="PNG")
+    (tmp_path / "ant" / "x.pnm").write_bytes(b"P6 2 2 255\n" + bytes(12))
+    for noise in ("_thumb.png", "_old/y.png", ".trash/z.png"):
+        (tmp_path / "bee" / noise).parent.mkdir(exist_ok=True)
+        (tmp_path / "bee" / noise).write_bytes(image_files.encoded(1, "PNG"))
+    (tmp_path / "lost.bin").symlink_to("nothing")
+    (tmp_path / "empty.bin").write_bytes(b"")
+    found = sources.listing(tmp_path)
+    assert {picture.name for part in found.parts for picture in part.pictures()} == set(Folder(str(tmp_path)).names())
+    assert (found.images, found.others) == (9, 4)
 
 
 def test_another_column_of_images_is_not_taken_from_the_cache(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import image_files
 import numpy as np
@@ -199,6 +200,22 @@ def test_row_groups_are_kept_or_unpacked(tmp_path, monkeypatch, held, cached):
         again = parquet.Parquet(str(tmp_path / "a.parquet"), "image", "label", cache=str(tmp_path / "c"))
         assert again.read(29)[0] == image_files.encoded(29)
         assert len(reads) == 3  # another process finds them
+
+
+def test_hidden_folders_hold_no_rows_unless_a_pattern_names_them(tmp_path):
+    for name in ("a", "b/c", ".trash/a", "b/_temporary/c"):
+        image_files.parquet(tmp_path / f"{name}.parquet", range(5))
+    assert split(section(tmp_path, "parquet")).images.files == ["a.parquet", "b/c.parquet"]
+    assert split(section(tmp_path / "b" / "_temporary" / "*.parquet", "parquet")).images.files == ["c.parquet"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there it is a pattern")
+def test_what_is_no_pattern_is_said(tmp_path):
+    image_files.parquet(tmp_path / "a.parquet", range(5))
+    (line,) = refused(section(tmp_path / "**.parquet", "parquet"))
+    assert line.endswith(
+        "**.parquet is no pattern ('**' can only be an entire path component); write /**/* for all below a folder"
+    )
 
 
 def test_another_column_of_images_is_not_taken_from_the_unpacked_ones(tmp_path):

@@ -100,9 +100,9 @@ def archive(path: Path, file: File) -> tuple[Rows, ...]:
     return tuple(_stretches(path.absolute(), "", images, 0, file))
 
 
-def is_cifar(path: Path) -> bool:
-    """Whether a file is one of CIFAR's: .bin, and a whole number of records."""
-    return path.suffix == ".bin" and any(path.stat().st_size % record == 0 for record in CIFAR_RECORDS)
+def is_cifar(file: File) -> bool:
+    """Whether a file is one of CIFAR's: .bin, and a whole number of records, not none."""
+    return file.name.endswith(".bin") and file.size > 0 and any(file.size % record == 0 for record in CIFAR_RECORDS)
 
 
 def cifar(root: Path, files: list[File]) -> tuple[Rows, ...]:

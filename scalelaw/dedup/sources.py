@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from scalelaw.errors import UserError
 from scalelaw.runs.files import reason
+from scalelaw.sweep.disk import folder
+from scalelaw.sweep.disk.base import HIDDEN
 
 PART_IMAGES = 512
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-)
+SUFFIXES = frozenset({*folder.SUFFIXES, ".jfif"})
 
 
 class Picture(NamedTuple):
@@ -99,9 +99,10 @@ def listing(path: Path, column: str | None = None, kind: str | None = None) -> L
         return shards.listing(path, column, kind)
     if path.is_dir():
         files = walk(path)
-        sharded = shards.kinds(file.name for file in files)
-        cifar = [file for file in files if arrays.is_cifar(path / file.name)]
-        pictures = [file for file in files if Path(file.name).suffix.lower() in SUFFIXES]
+        shown = [file for file in files if not any(part.startswith(HIDDEN) for part in file.name.split("/"))]
+        sharded = shards.kinds(file.name for file in shown)
+        cifar = [file for file in shown if arrays.is_cifar(file)]
+        pictures = [file for file in shown if Path(file.name).suffix.lower() in SUFFIXES]
         if len(sharded) + bool(cifar) + bool(pictures) > 1:
             raise UserError(f"{path}: holds image files, Parquet files, ArrayRecord files or CIFAR's binaries side by "
                             "side; name a folder with one kind")  # fmt: skip
@@ -122,7 +123,7 @@ def listing(path: Path, column: str | None = None, kind: str | None = None) -> L
         return Listing(path, arrays.archive(path, file), fingerprint([file]))
     if sharded := shards.kinds([path.name]):
         return shards.listing(path, column, sharded[0])
-    if arrays.is_cifar(path):
+    if arrays.is_cifar(file):
         return Listing(path, arrays.cifar(path.parent, [file]), fingerprint([file]))
     raise UserError(f"{path}: is no .npz, .parquet, .array_record or CIFAR .bin file; name one, or a folder of images")
 
@@ -145,11 +146,11 @@ def walk(root: Path) -> list[File]:
     """
     found, left = [], [""]
     while left:
-        folder = left.pop()
+        inside = left.pop()
         try:
-            with os.scandir(root / folder) as entries:
+            with os.scandir(root / inside) as entries:
                 for entry in entries:
-                    name = f"{folder}{entry.name}"
+                    name = f"{inside}{entry.name}"
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir():
@@ -157,7 +158,7 @@ def walk(root: Path) -> list[File]:
                     else:
                         found.append(_file(name, entry))
         except OSError as error:
-            raise UserError(f"{root / folder}: cannot be read ({reason(error)}); make it readable") from error
+            raise UserError(f"{root / inside}: cannot be read ({reason(error)}); make it readable") from error
     return sorted(found)
 
 
@@ -209,4 +210,6 @@ class ImageFiles:
 def _image_files(root: Path, files: list[File]) -> Iterator[ImageFiles]:
     for at in range(0, len(files), PART_IMAGES):
         part = files[at : at + PART_IMAGES]
-        yield ImageFiles(root.absolute(), tuple(file.name for file in part), key("files", str(root.absolute()), *map(tuple, part)))
+        yield ImageFiles(
+            root.absolute(), tuple(file.name for file in part), key("files", str(root.absolute()), *map(tuple, part))
+        )

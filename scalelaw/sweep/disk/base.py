@@ -81,12 +81,16 @@ def found_at(path: str, ending: re.Pattern[str]) -> tuple[str, list[str]]:
 
     Returns:
         The folder that names are relative to, and the files' names, sorted, with / between folders.
+
+    Raises:
+        UserError: for a pattern that is none.
     """
     place = Path(path)
     if place.is_file():
         return str(place.parent), [place.name]
     if place.is_dir():
-        found = [file for file in place.rglob("*") if ending.search(file.name) and file.is_file()]
+        found = [file for file in place.rglob("*") if ending.search(file.name) and file.is_file()
+                 and not any(folder.startswith(HIDDEN) for folder in file.relative_to(place).parts)]  # fmt: skip
         root = place
     else:
         fixed = place.parts
@@ -94,7 +98,11 @@ def found_at(path: str, ending: re.Pattern[str]) -> tuple[str, list[str]]:
         if first == len(fixed):
             return str(place.parent), []
         root = Path(*fixed[:first]) if first else Path(".")
-        found = [file for file in root.glob(str(Path(*fixed[first:]))) if file.is_file()]
+        try:
+            found = [file for file in root.glob(str(Path(*fixed[first:]))) if file.is_file()]
+        except ValueError as error:
+            said = f"{path} is no pattern ({str(error).removeprefix('Invalid pattern: ')})"
+            raise UserError(f"[data] path: {said}; write /**/* for all below a folder") from error
     return str(root), sorted(file.relative_to(root).as_posix() for file in found if not file.name.startswith(HIDDEN))
 
 
