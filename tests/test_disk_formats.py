@@ -150,9 +150,9 @@ def test_a_list_that_leaves_no_image_is_said(tmp_path, source, key, what):
     np.savez(tmp_path / "npz", images=np.arange(1280.0).reshape(20, 8, 8), labels=np.arange(20) % 4)
     image_files.cifar10(tmp_path / "cifar10")
     image_files.folder(tmp_path / "folder", 20)
-    names = [*map(str, range(20)), *(f"{file}:{number}" for number in range(12) for file in (
-        "test_batch.bin", *(f"data_batch_{k}.bin" for k in range(1, 6)))),
-        *(path.relative_to(tmp_path / "folder").as_posix() for path in (tmp_path / "folder").rglob("*.jpeg"))]  # fmt: skip
+    batches = ["test_batch.bin", *(f"data_batch_{k}.bin" for k in range(1, 6))]
+    names = [*map(str, range(20)), *(f"{file}:{number}" for number in range(12) for file in batches)]
+    names += [path.relative_to(tmp_path / "folder").as_posix() for path in (tmp_path / "folder").rglob("*.jpeg")]
     (tmp_path / "all.txt").write_text("\n".join(names))
     path = tmp_path / ("npz.npz" if source == "npz" else source)
     with pytest.raises(UserError, match=rf"^\[data\] {key}: .*all.txt leaves out every {what} image; shorten it$"):

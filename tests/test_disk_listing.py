@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scalelaw.errors import UserError
 from scalelaw.sweep import data_facts, describe
 from scalelaw.sweep.config import DataConfig, DataSection
-from scalelaw.sweep.disk import base, split
+from scalelaw.sweep.disk import base, exclusion, split
 from scalelaw.sweep.facts import with_digest
 
 
@@ -290,6 +290,23 @@ def test_every_mistake_is_one_line(settings, lines):
     assert len(found) == len(lines), found
     for said, line in zip(found, lines, strict=True):
         assert said.startswith(f"[data] {line}"), said
+
+
+@pytest.mark.parametrize(("name", "content", "names"), [
+    ("a.txt", "\ufeffa/1.png\r\nb/2.png\r\n", {"a/1.png", "b/2.png"}),  # as Windows' editors write it
+    ("a.txt", "# {}\na/1\x85.png\na/\u20282.png\n\n", {"a/1\x85.png", "a/\u20282.png"}),
+    ("a.csv", "\ufeffname,kind\r\na/1.png,copy\r\n", {"a/1.png"}),
+    ("a.csv", '# {"radius": 12}\nindex,name\n1,"a, b/1.png"\n', {"a, b/1.png"}),
+])  # fmt: skip
+def test_a_list_names_what_its_lines_say(tmp_path, name, content, names):
+    (tmp_path / name).write_bytes(content.encode())
+    assert exclusion.names_in(str(tmp_path / name)) == names
+
+
+def test_a_csv_that_cannot_be_read_is_said(place, tmp_path):
+    (tmp_path / "a.csv").write_text(f"name\n{'x' * 200_000}\n")
+    (line,) = refused(section(place, exclude=str(tmp_path / "a.csv")))
+    assert line.startswith("[data] exclude: ")
 
 
 def test_folders_that_are_no_set_are_said(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -61,15 +62,15 @@ def names_in(place: str, key: str = "exclude") -> set[str]:
     try:
         if path.suffix == ".parquet":
             return set(map(str, pq.read_table(path, columns=["name"])["name"].to_pylist()))
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        lines = lines[1:] if lines and lines[0].startswith(FACTS) else lines
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = text.partition("\n")[2] if text.startswith(FACTS) else text
         if path.suffix == ".csv":
-            return {row["name"] for row in csv.DictReader(lines)}
-        return {line for line in lines if line.strip()}
+            return {row["name"] for row in csv.DictReader(io.StringIO(text, newline=""))}
+        return {line for line in text.split("\n") if line.strip()}
     except OSError as error:
         said = f"cannot be read ({error.strerror or error}); name the list that scalelaw dedup wrote"
         raise UserError(f"[data] {key}: {place} {said}") from error
-    except (KeyError, ValueError, pa.ArrowException) as error:
+    except (KeyError, ValueError, csv.Error, pa.ArrowException) as error:
         raise UserError(
             f"[data] {key}: {place} has no column 'name'; name the list that scalelaw dedup wrote"
         ) from error
