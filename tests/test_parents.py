@@ -161,6 +161,8 @@ epochs = 3
         (FINETUNE, 'run = "elsewhere/0123456789abcdef"', "is not a run's folder"),
         (FINETUNE, 'sweep = "nowhere.toml"', "cannot be read"),
         (FINETUNE, 'results = "nowhere"', "no such folder"),
+        (FINETUNE, 'run = "nope://b/pre/0123456789abcdef"', "nope://b/pre: is of no known kind"),
+        (FINETUNE, 'sweep = "pretrain.toml"\nresults = "nope://b/pre"', "nope://b/pre: is of no known kind"),
         (FINETUNE, 'weights = "nowhere.npz"', "cannot be read"),
         (FINETUNE, 'weights = "published.npz"', "a file does not say which network it holds"),
         (FINETUNE, "averaged = true", "exactly one of sweep, results, run and weights is the start; none is given"),

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from scalelaw.errors import UserError
 from scalelaw.runs import ResultsFolder, open_results, weights
 from scalelaw.runs.store import is_uri
+from scalelaw.runs.store.place import StoreError
 from scalelaw.sweep.config import ModelConfig, ParentConfig, RunConfig, Section
 from scalelaw.sweep.recipes import rules_of
 from scalelaw.sweep.sections import Many, ModelSection
@@ -152,6 +153,8 @@ def _of_run(place: str, settings: dict[str, Any]) -> Parent:
     try:
         folder = open_results(results)
         folder.config(run_id)
+    except StoreError:  # it may well be one: the store does not say
+        raise
     except UserError as error:
         raise UserError(f"{place}: is not a run's folder; name results/NAME/RUN_ID, as scalelaw status RESULTS --runs "
                         "lists them") from error  # fmt: skip
@@ -190,6 +193,8 @@ def _of_sweep(
     command = f"scalelaw sweep {path}" + (f" -o {results}" if results else "")
     try:
         folder = open_results(place)
+    except StoreError:
+        raise
     except UserError:
         if is_uri(place) or Path(place).exists() or not planning:
             raise UserError(f"{path} is not trained yet ({place} holds no results); {command} trains it") from None
