@@ -92,6 +92,7 @@ def test_a_uri_is_told_from_a_path(text, expected):
     ("file://host/x", "file://host/x: cannot be opened (Unsupported hostname"),
     ("file:///", "names no folder; add its path"),
     ("s3://user:word@/", "names no folder"),
+    ("s3://user:word@[b/x", "s3://...: is no URI; write it as s3://bucket/sweeps/demo"),
 ])  # fmt: skip
 def test_what_names_no_place_is_said_in_a_line(uri, said):
     with pytest.raises(StoreError) as caught:

@@ -61,11 +61,15 @@ def opened(uri: str) -> Place:
     """The place that a URI names.
 
     Raises:
-        StoreError: when the scheme is unknown, or the store cannot be reached for its region.
+        StoreError: when it is none, the scheme is unknown, or the store cannot be reached for its region.
     """
     from pyarrow import fs
 
-    shown, parts = without_secrets(uri), urllib.parse.urlsplit(uri)
+    try:
+        shown, parts = without_secrets(uri), urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        scheme = uri.partition("://")[0]
+        raise StoreError(f"{scheme}://...: is no URI; write it as s3://bucket/sweeps/demo") from error  # no secrets
     if not (parts.netloc.rpartition("@")[2] + parts.path).strip("/"):
         raise StoreError(f"{shown}: names no folder; add its path, as s3://bucket/sweeps/demo")
     asked = uri.rstrip("/")
