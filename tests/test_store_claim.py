@@ -207,6 +207,35 @@ def test_what_is_no_claim_counts_as_none(place, content):
     taken.release()
 
 
+def test_a_claim_lives_on_while_what_it_brings_takes_long(place):
+    """A large checkpoint may take longer to bring than a silent claim is left standing."""
+    watch = claims.Watch()
+
+    def bring() -> None:
+        until = time.monotonic() + 3 * SECONDS
+        while time.monotonic() < until:
+            assert claim.is_held(place, RUN, watch), "another machine would take the run"
+            time.sleep(0.02)
+
+    taken = take(place, act=bring)
+    assert taken is not None
+    taken.release()
+    assert place.listing() == {}
+
+
+def test_who_loses_a_run_while_he_brings_what_it_needs_does_not_get_it(place):
+    def bring() -> None:
+        other = dead_elsewhere(place)
+        until = time.monotonic() + 20
+        while (standing := claim.read(place, RUN)) is None or standing.token != other.token:
+            assert time.monotonic() < until  # over a beat of the first's, should it fall between
+            other.write()
+
+    before = threading.active_count()
+    assert take(place, act=bring) is None
+    assert threading.active_count() == before
+
+
 def test_when_what_a_claim_brings_cannot_be_had_it_is_given_back(place):
     def fail() -> None:
         raise StoreError("no such thing")

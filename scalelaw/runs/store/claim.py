@@ -93,6 +93,7 @@ def take(place: Place, run_id: str, watch: Watch, act: Callable[[], None] = lamb
     holder = Holder(place, run_id)
     holder.write()
     written = time.monotonic()
+    holder.start()  # what `act` brings may take longer than silence is borne
     try:
         act()
         time.sleep(max(0.0, SETTLE_SECONDS - (time.monotonic() - written)))
@@ -101,8 +102,8 @@ def take(place: Place, run_id: str, watch: Watch, act: Callable[[], None] = lamb
         holder.release()
         raise
     if standing is None or standing.token != holder.token:
+        holder.release()
         return None
-    holder.start()
     return holder
 
 

@@ -161,6 +161,8 @@ class StoredFolder(ResultsFolder):
             try:
                 pusher = pushing.Pusher(self.place, run_id, folder, holder)
                 self._pushers[run_id], holder.beside, holder.when_lost = pusher, pusher.push_notes, lease.lose
+                if holder.lost:  # before anybody could be told
+                    lease.lose()
                 with pusher:
                     yield lease
             finally:
