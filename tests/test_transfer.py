@@ -164,6 +164,20 @@ def test_a_start_has_the_mean_over_seeds_at_its_best_fine_tuning():
     assert found.tunings.tolist() == [2, 1]
 
 
+def test_a_start_that_was_fine_tuned_itself_costs_what_its_own_start_cost_too():
+    """With its row in the table or without."""
+    chain = pd.DataFrame({
+        "run_id": list("abc"), "parent": [None, "a", "b"], "status": "finished", "top1_error": [0.5, 0.4, 0.3],
+        "core_hours": [100.0, 10.0, 1.0], "total_core_hours": [100.0, 110.0, 111.0], "val_loss": [1.0, 0.9, 0.8],
+        "parent_core_hours": [np.nan, 100.0, 110.0], "parent_val_loss": [np.nan, 1.0, 0.9],
+    })  # fmt: skip
+    for rows in ("abc", "ac", "bc", "c"):
+        found = starts_of(RunTable.from_frame(chain[chain["run_id"].isin(list(rows))].reset_index(drop=True)))
+        costs = dict(zip(found.names, zip(found.core_hours, found.total_core_hours, strict=True), strict=True))
+        assert costs["b"] == (110.0, 111.0)
+        assert costs.get("a", (100.0, 110.0)) == (100.0, 110.0)
+
+
 def test_copies_that_only_some_starts_had_favour_none():
     runs = table([1.0, 1.1], [0.2, 0.3]).frame
     runs["config"] = '{"train": {}}'

@@ -25,7 +25,7 @@ class Starts:
     Attributes:
         names: run ids.
         variants: of the network.
-        core_hours: of pre-training alone.
+        core_hours: of pre-training alone, with all that it began at.
         loss: held-out loss at the end of pre-training, nats.
         error: top-1 error after fine-tuning, a share: the mean over seeds at the best fine-tuning settings.
         size: multiply-adds of one image in fine-tuning, or parameters.
@@ -71,7 +71,7 @@ def starts_of(runs: RunTable) -> Starts:
     if len(known) < len(tuned):
         notes.append(f"left out: {len(tuned) - len(known)} fine-tuned runs of unknown error")
     best = _best(known)
-    own = frame.drop_duplicates("run_id").set_index("run_id") if "run_id" in frame else pd.DataFrame()
+    own = _own(frame) if "run_id" in frame else pd.DataFrame()
     facts = {name: _facts(best, own, _OWN[name], column) for name, column in FACTS.items()}
     lacking = np.isnan(facts["loss"]) | np.isnan(facts["core_hours"])
     if lacking.all():
@@ -105,6 +105,14 @@ def _best(tuned: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(top1_error=means).drop_duplicates(settings)
     frame["tunings"] = frame.groupby("parent")["parent"].transform("size")
     return frame.sort_values(["top1_error", *settings], kind="stable").drop_duplicates("parent").reset_index(drop=True)
+
+
+def _own(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every run's own row by its id; what a run that began at another cost is with that one's, as runs carry it."""
+    own = frame.drop_duplicates("run_id").set_index("run_id")
+    if {"core_hours", "total_core_hours"} <= set(own):
+        own["core_hours"] = own["core_hours"].where(own["parent"].isna(), own["total_core_hours"])
+    return own
 
 
 def _facts(best: pd.DataFrame, own: pd.DataFrame, column: str, carried: str) -> Array:
