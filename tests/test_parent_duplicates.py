@@ -151,6 +151,31 @@ def test_whatever_the_sets_are_kept_in(tmp_path, monkeypatch, capsys, child, par
     assert left == set(sets["fine"]) - set(copies)
 
 
+@pytest.mark.parametrize("path", ["c", "c/cifar-10-batches-bin"])
+def test_cifar_may_be_named_by_the_folder_it_was_unpacked_in(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    noise = np.random.default_rng(0).integers(0, 256, (72, 32, 32, 3), np.uint8)
+    files = [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]
+    Path("c/cifar-10-batches-bin").mkdir(parents=True)
+    for k, file in enumerate(files):
+        rows = noise[12 * k : 12 * (k + 1)].transpose(0, 3, 1, 2).reshape(12, -1)
+        labels = np.arange(12, dtype=np.uint8)[:, None] % 10
+        Path("c/cifar-10-batches-bin", file).write_bytes(np.concatenate([labels, rows], axis=1).tobytes())
+    seen = [0, 13, 59, 60, 71]  # three for training and two of the test images
+    np.savez("seen.npz", images=noise[seen], labels=np.arange(5) % 2)
+    text = SPEC.replace('"folder"', '"{source}"').replace('path = "{name}"', 'path = "{path}"')
+    for run in pretrained(tmp_path, text.format(name="pretrain", source="npz", path="seen.npz", data="")
+                          + '[model]\nvariants = ["N0"]\n'):  # fmt: skip
+        keep(tmp_path, run)
+    Path("fine.toml").write_text(
+        text.format(name="fine", source="cifar10", path=path, data="") + '[parent]\nresults = "results/pretrain"\n'
+    )
+    (run,) = expand(without_duplicates(read_spec(Path("fine.toml")), ResultsFolder(Path("results/fine"), new=True)))
+    assert (run.config.data.excluded_images, run.config.data.excluded_holdout_images) == (3, 2)
+    assert (run.config.data.train_images, run.config.data.holdout_images) == (57, 10)
+
+
 def test_two_parents_sets_of_equal_names_and_sizes_have_lists_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

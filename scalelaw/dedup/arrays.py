@@ -106,15 +106,17 @@ def is_cifar(file: File) -> bool:
 
 
 def cifar(root: Path, files: list[File]) -> tuple[Rows, ...]:
-    """The images of CIFAR-10's or CIFAR-100's binary files, named FILE:NUMBER."""
+    """The images of CIFAR-10's or CIFAR-100's binary files, named FILE:NUMBER, as training names those of one folder."""
     found: list[Rows] = []
+    alone = len({Path(file.name).parent for file in files}) == 1
     for file in files:
         record = next(record for record in CIFAR_RECORDS if file.size % record == 0)
         path = root.absolute() / file.name
-        found += _stretches(path, f"{file.name}:", file.size // record, record, file)
+        name = path.name if alone else file.name
+        found += _stretches(path, f"{name}:", file.size // record, record, file)
     return tuple(found)
 
 
 def _stretches(path: Path, name: str, images: int, record: int, file: File) -> Iterator[Rows]:
     for at in range(0, images, PART_IMAGES):
-        yield Rows(path, name, at, min(PART_IMAGES, images - at), record, key("pixels", str(path), tuple(file), at))
+        yield Rows(path, name, at, min(PART_IMAGES, images - at), record, key("pixels", str(path), name, tuple(file), at))
