@@ -246,3 +246,19 @@ def test_records_of_tensorflow_datasets(tmp_path):
     (tmp_path / "bad.array_record").write_bytes(b"text" * 100)
     with pytest.raises(UserError, match=r"bad.array_record: not an ArrayRecord file that can be read"):
         with_digest(DataSection(**settings))
+
+
+def test_held_out_records_that_number_their_classes_otherwise_are_refused(tmp_path):
+    pytest.importorskip("array_record")
+    for place, words in (("train", "ant bee cat dog"), ("same", "ant bee cat dog"), ("other", "ant cat bee dog")):
+        examples = [image_files.example(image_files.encoded(k), k % 4) for k in range(8)]
+        image_files.array_record(tmp_path / place / "a.array_record", examples)
+        (tmp_path / place / "label.labels.txt").write_text("\n".join(words.split()))
+
+    def completed(held):
+        settings = {"source": "arrayrecord", "path": str(tmp_path / "train"), "holdout_path": str(tmp_path / held)}
+        return with_digest(DataSection(**settings))
+
+    assert completed("same").holdout_images == 8
+    with pytest.raises(UserError, match=r"other: label 1 has different names in different files"):
+        completed("other")

@@ -139,6 +139,23 @@ def numbered(
     return np.array([number[word] for word in words.tolist()], np.int32), names
 
 
+def agreed(path: str, noted: set[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """The one list of names, None where no file has one.
+
+    Raises:
+        UserError: when the files, or the training images and these, number their classes differently.
+    """
+    if len(noted) > 1:
+        one, other = sorted(filter(None, noted))[:2]
+        at = next(
+            (k for k, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+        )
+        raise UserError(
+            f"{path}: label {at} has different names in different files; write all files with the same classes"
+        )
+    return next(iter(noted), None)
+
+
 def too_many(path: str, count: int) -> None:
     """Refuses more images than an index can count.
 

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from scalelaw.errors import UserError, nearest
 from scalelaw.sweep.disk import groups
-from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, digest_of, files_at, in_threads, numbered, size_of, too_many
+from scalelaw.sweep.disk.base import (
+    MAX_CLASSES,
+    ImageSet,
+    agreed,
+    digest_of,
+    files_at,
+    in_threads,
+    numbered,
+    size_of,
+    too_many,
+)
 from scalelaw.sweep.disk.groups import InMemory, Unpacked
 
 WHAT = "a Parquet file"
@@ -77,7 +87,7 @@ class Parquet(ImageSet):
             self.labels, self.class_names = numbered(path, together, known)
             self.classes = len(self.class_names)
         else:
-            self.class_names = _agreed(path, {known, *(file.class_names for file in found)} - {None})
+            self.class_names = agreed(path, {known, *(file.class_names for file in found)} - {None})
             self.classes = len(self.class_names or ()) or classes or int(together.max()) + 1
             if not 0 <= together.min() <= together.max() < min(self.classes, MAX_CLASSES):
                 wrong = int(np.argmax((together < 0) | (together >= min(self.classes, MAX_CLASSES))))
@@ -197,23 +207,6 @@ def _class_names(schema: Any, label_key: str) -> tuple[str, ...] | None:
     except (KeyError, TypeError, ValueError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
-
-
-def _agreed(path: str, noted: set[tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """The one list of names, None where no file has one.
-
-    Raises:
-        UserError: when the files, or the training images and these, number their classes differently.
-    """
-    if len(noted) > 1:
-        one, other = sorted(filter(None, noted))[:2]
-        at = next(
-            (k for k, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
-        )
-        raise UserError(
-            f"{path}: label {at} has different names in different files; write all files with the same classes"
-        )
-    return next(iter(noted), None)
 
 
 def _footer(path: str) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 
 from scalelaw.errors import UserError
 from scalelaw.sweep.disk import example
-from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, digest_of, files_at, in_threads, size_of, too_many
+from scalelaw.sweep.disk.base import MAX_CLASSES, ImageSet, agreed, digest_of, files_at, in_threads, size_of, too_many
 
 WHAT = "an ArrayRecord file"
 ENDING = re.compile(r"\.(array_?record|arrayrecord)(-\d+-of-\d+)?$")
@@ -36,12 +36,21 @@ class Records(ImageSet):
         path: a file, a folder of files or a pattern with *.
         image_key, label_key: names of the features.
         classes: how many, None to look beside the files.
+        known: names of the classes, when other files' labels are to be kept.
 
     Raises:
-        UserError: when there are no files, one cannot be read, or nothing says how many classes there are.
+        UserError: when there are no files, one cannot be read, nothing says how many classes there are, or they are
+            numbered otherwise than those that are known.
     """
 
-    def __init__(self, path: str, image_key: str, label_key: str, classes: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        image_key: str,
+        label_key: str,
+        classes: int | None = None,
+        known: tuple[str, ...] | None = None,
+    ) -> None:
         self.path, self.image_key, self.label_key = path, image_key, label_key
         self.root, self.files = files_at(path, ENDING, WHAT)
         counts = in_threads(lambda name: count_of(os.path.join(self.root, name)), self.files)
@@ -50,7 +59,8 @@ class Records(ImageSet):
         if not self.count:
             raise UserError(f"{path}: has no records; name files with images")
         too_many(path, self.count)
-        self.class_names, noted = _classes(self.root, label_key)
+        names, noted = _classes(self.root, label_key)
+        self.class_names = agreed(path, {known, names or None} - {None})
         self.classes = classes or noted or 0
         if not 2 <= self.classes <= MAX_CLASSES:
             raise UserError(f"[data] classes: {path} does not say how many there are; set classes, 2 to {MAX_CLASSES}")

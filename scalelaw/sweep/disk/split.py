@@ -173,7 +173,7 @@ def _listed(data: DataSection, path: str, known: tuple[str, ...] | None, classes
         return Folder(path, known)
     if data.source == "parquet":
         return Parquet(path, data.image_key, data.label_key, known, classes, data.cache)
-    return Records(path, data.image_key, data.label_key, classes)
+    return Records(path, data.image_key, data.label_key, classes, known)
 
 
 def _stamp(source: str, path: str) -> tuple[Any, ...]:
