@@ -202,6 +202,18 @@ def test_row_groups_are_kept_or_unpacked(tmp_path, monkeypatch, held, cached):
         assert len(reads) == 3  # another process finds them
 
 
+@pytest.mark.parametrize("labels", [[0] * 6, ["ant"] * 6])
+def test_images_of_one_class_are_no_set_to_learn(tmp_path, labels):
+    images = [image_files.encoded(k) for k in range(6)]
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "one.parquet")
+    assert refused(section(tmp_path, "parquet")) == [
+        f"{tmp_path}: 'label' has 1 class; give images of 2 to 65,536 classes"
+    ]
+    image_files.parquet(tmp_path / "two" / "two.parquet", range(8), words=isinstance(labels[0], str))
+    several = section(tmp_path / "two", "parquet", holdout_path=str(tmp_path / "one.parquet"))
+    assert with_digest(several).holdout_images == 6
+
+
 def test_hidden_folders_hold_no_rows_unless_a_pattern_names_them(tmp_path):
     for name in ("a", "b/c", ".trash/a", "b/_temporary/c"):
         image_files.parquet(tmp_path / f"{name}.parquet", range(5))

@@ -94,6 +94,9 @@ class Parquet(ImageSet):
                 raise UserError(f"{self._place(found, wrong)}: {label_key!r} is {together[wrong]}; labels run from 0 "
                                 f"to {min(self.classes, MAX_CLASSES) - 1} here, leave out what has none")  # fmt: skip
             self.labels = together.astype(np.int32)
+        if not 2 <= self.classes <= MAX_CLASSES:
+            raise UserError(f"{path}: {label_key!r} has {self.classes:,} class{'es' * (self.classes > 1)}; give images of "
+                            f"2 to {MAX_CLASSES:,} classes")  # fmt: skip
         self.count = len(self.labels)
         too_many(path, self.count)
         self._found = found
