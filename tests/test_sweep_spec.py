@@ -159,6 +159,8 @@ BOUNDS = "peak_lr = { around = 1.6, factor = 2, points = 3 }"
          ["[train] epochs: must be a number, not true", "[train] peak_lr: must be a number, not true",
           "[train] batch_size: must be a whole number, not true", "[train] seeds: must be a whole number, not false",
           "[train] momentum: must be a number, not true"]),
+        ({"sweep": '[sweep]\nname = "x"\nkeep_final = "yes"\n[devices]\nremat = 1\n'},
+         ["[sweep] keep_final: must be true or false, not 'yes'", "[devices] remat: must be true or false, not 1"]),
         ({"train": "[train]\nepochs = [nan, inf]\npeak_lr = -inf\nweight_decay = nan\n"},
          ["[train] epochs, value 1 of 2: must be a finite number, not nan",
           "[train] epochs, value 2 of 2: must be a finite number, not inf", "[train] peak_lr: must be a finite number, not -inf",

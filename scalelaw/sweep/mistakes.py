@@ -32,6 +32,7 @@ _KINDS = {
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "string_type": "must be text in quotes",
+    "bool_type": "must be true or false",
     "literal_error": "must be {expected}",
     "string_pattern_mismatch": "must begin with a letter or digit and hold only letters, digits, '.', '_' and '-'",
 }
