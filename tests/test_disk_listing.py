@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import image_files
 import numpy as np
@@ -228,6 +230,27 @@ def test_what_is_no_pattern_is_said(tmp_path):
     assert line.endswith(
         "**.parquet is no pattern ('**' can only be an entire path component); write /**/* for all below a folder"
     )
+
+
+def test_row_groups_in_memory_count_their_bytes_once_whichever_threads_read_them(monkeypatch):
+    """Where few fit, one may be read anew while another thread still waits for its first reading."""
+    from scalelaw.sweep.disk import groups
+
+    monkeypatch.setattr(groups, "HELD_BYTES", 400)
+
+    def read(file: int, group: int) -> pa.Array:
+        time.sleep(2e-4)
+        return pa.array([bytes([group]) * 100] * 3)
+
+    kept = groups.InMemory(read)
+
+    def ask(seed: int) -> None:
+        for group in np.random.default_rng(seed).integers(0, 3, 200).tolist():
+            assert kept.image(0, group, 1) == bytes([group]) * 100
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask, range(8)))
+    assert kept._bytes == sum(images.nbytes for images in kept._groups.values()) <= 400
 
 
 def test_another_column_of_images_is_not_taken_from_the_unpacked_ones(tmp_path):

@@ -52,6 +52,8 @@ class InMemory:
                     return self._groups[key]
             images = self._read_group(*key)
             with self._lock:
+                if key in self._groups:  # dropped and read anew by another while this one waited
+                    self._bytes -= self._groups.pop(key).nbytes
                 self._groups[key] = images
                 self._bytes += images.nbytes
                 self._reading.pop(key, None)
