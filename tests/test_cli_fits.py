@@ -138,3 +138,13 @@ def test_extrapolate_continues_a_curve(tmp_path, capsys):
     code, said = run([*argv[:2], "--x", "stps", "--y", "loss"], capsys)
     assert code == 2
     assert "did you mean 'steps'" in said.err
+
+
+def test_the_help_names_every_law():
+    from typing import get_args
+
+    from scalelaw import laws
+    from scalelaw.cli.words import LawWord
+
+    said = get_args(LawWord)[1].help.split(";")[0].replace(" or ", ", ").split(", ")
+    assert sorted(said) == sorted(laws.LAWS)
