@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -251,6 +252,20 @@ def test_row_groups_in_memory_count_their_bytes_once_whichever_threads_read_them
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(ask, range(8)))
     assert kept._bytes == sum(images.nbytes for images in kept._groups.values()) <= 400
+
+
+def test_an_unpacked_row_group_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else a power cut leaves an empty file, whose images would count as unreadable ever after."""
+    from scalelaw.sweep.disk import groups
+
+    done: list[tuple[str, int]] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append(("sync", os.fstat(file).st_size)), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(("name", os.stat(a).st_size)), replace(a, b)))
+    unpacked = groups.Unpacked(str(tmp_path / "c"), lambda file, group: pa.array([b"one", b"three"]))
+    assert unpacked.image(0, 0, 1) == b"three"
+    size = 3 * groups.WORD + 8
+    assert done == [("sync", size), ("name", size)]
 
 
 def test_another_column_of_images_is_not_taken_from_the_unpacked_ones(tmp_path):

@@ -95,6 +95,8 @@ class Unpacked:
                 temporary = out.name
                 out.write(ends.astype("<i8").tobytes())
                 out.writelines(content)
+                out.flush()
+                os.fsync(out.fileno())  # a power cut leaves a whole file or none
             os.replace(temporary, path)
         except OSError as error:
             if temporary is not None:
