@@ -89,6 +89,16 @@ def test_near_duplicates_leave_training_and_held_out_images_and_are_counted(here
     assert without_duplicates(read_spec(other), results).remarks == ()
 
 
+def test_what_lies_beside_the_images_of_a_folder_is_no_obstacle(here):
+    """Training reads the images alone, so they alone are compared."""
+    for place in ("pretrain", "fine"):
+        pq.write_table(pa.table({"file_name": ["a"]}), Path(place) / "metadata.parquet")
+        Path(place, "one.bin").write_bytes(bytes(3073))
+    results = ResultsFolder(Path("results/fine"), new=True)
+    (run,) = expand(without_duplicates(read_spec(spec("resolution = 32")), results))
+    assert (run.config.data.excluded_images, run.config.data.excluded_holdout_images) == (2, 1)
+
+
 def as_rows(kind: str, place: str, images: list[bytes]) -> dict[str, Any]:
     """The images in two files of a kind, of classes 0 and 1, and what [data] says of them."""
     for k, part in enumerate((images[:6], images[6:])):

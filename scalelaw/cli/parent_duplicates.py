@@ -132,7 +132,7 @@ def _listing(data: DataConfig, path: str) -> Listing:
     try:
         if data.source in ("parquet", "arrayrecord"):
             return sources.listing(Path(path), data.image_key, data.source)
-        return sources.listing(Path(path))
+        return sources.listing(Path(path), kind="folder" if data.source == "folder" else None)
     except UserError as error:
         raise UserError(*(f"{line}; {MEND}" for line in error.messages)) from error
 

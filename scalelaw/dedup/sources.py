@@ -88,20 +88,22 @@ def listing(path: Path, column: str | None = None, kind: str | None = None) -> L
         path: a folder, searched at any depth, or a file; of Parquet or ArrayRecord files a pattern with * too.
         column: of Parquet files, by default the one that holds images; of ArrayRecord files the feature, by default
             `image`.
-        kind: "parquet" or "arrayrecord" where that is known: those files alone are read, whatever lies beside them.
+        kind: "folder" (of image files), "parquet" or "arrayrecord" where that is known: those files alone are read,
+            whatever lies beside them.
 
     Raises:
         UserError: when there is nothing there, or not of these kinds.
     """
     from scalelaw.dedup import arrays, shards
 
-    if kind is not None or shards.is_pattern(path):
+    if kind in shards.ENDINGS or shards.is_pattern(path):
         return shards.listing(path, column, kind)
     if path.is_dir():
         files = walk(path)
         shown = [file for file in files if not any(part.startswith(HIDDEN) for part in file.name.split("/"))]
-        sharded = shards.kinds(file.name for file in shown)
-        cifar = [file for file in shown if arrays.is_cifar(file)]
+        others = [] if kind == "folder" else shown
+        sharded = shards.kinds(file.name for file in others)
+        cifar = [file for file in others if arrays.is_cifar(file)]
         pictures = [file for file in shown if Path(file.name).suffix.lower() in SUFFIXES]
         if len(sharded) + bool(cifar) + bool(pictures) > 1:
             raise UserError(f"{path}: holds image files, Parquet files, ArrayRecord files or CIFAR's binaries side by "
