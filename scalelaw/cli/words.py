@@ -16,9 +16,9 @@ LawWord = Annotated[
     str,
     arg(
         metavar="LAW",
-        help="power, offset, shifted, m4, broken, broken-2, size-data, size-data-chance, repetition, repetition-chance, "
-        "overfit, overfit-chance or kaplan; or any sum of power laws by its equation, as 'L = E + A N^-alpha + "
-        "B D^-beta + F U^-c'.",
+        help="power, offset, shifted, m4, broken, broken-2, size-data, size-data-chance, repetition, "
+        "repetition-chance, overfit, overfit-chance or kaplan; or any sum of power laws by its equation, as 'L = E + "
+        "A N^-alpha + B D^-beta + F U^-c'.",
     ),
 ]
 ObjectiveWord = Annotated[

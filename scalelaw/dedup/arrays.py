@@ -106,7 +106,7 @@ def is_cifar(file: File) -> bool:
 
 
 def cifar(root: Path, files: list[File]) -> tuple[Rows, ...]:
-    """The images of CIFAR-10's or CIFAR-100's binary files, named FILE:NUMBER, as training names those of one folder."""
+    """The images of CIFAR-10's or CIFAR-100's files, named FILE:NUMBER, as training names those of one folder."""
     found: list[Rows] = []
     alone = len({Path(file.name).parent for file in files}) == 1
     for file in files:
@@ -119,4 +119,5 @@ def cifar(root: Path, files: list[File]) -> tuple[Rows, ...]:
 
 def _stretches(path: Path, name: str, images: int, record: int, file: File) -> Iterator[Rows]:
     for at in range(0, images, PART_IMAGES):
-        yield Rows(path, name, at, min(PART_IMAGES, images - at), record, key("pixels", str(path), name, tuple(file), at))
+        facts = key("pixels", str(path), name, tuple(file), at)
+        yield Rows(path, name, at, min(PART_IMAGES, images - at), record, facts)

@@ -95,8 +95,8 @@ class Parquet(ImageSet):
                                 f"to {min(self.classes, MAX_CLASSES) - 1} here, leave out what has none")  # fmt: skip
             self.labels = together.astype(np.int32)
         if not 2 <= self.classes <= MAX_CLASSES:
-            raise UserError(f"{path}: {label_key!r} has {self.classes:,} class{'es' * (self.classes > 1)}; give images of "
-                            f"2 to {MAX_CLASSES:,} classes")  # fmt: skip
+            many = f"{self.classes:,} class{'es' * (self.classes > 1)}"
+            raise UserError(f"{path}: {label_key!r} has {many}; give images of 2 to {MAX_CLASSES:,} classes")
         self.count = len(self.labels)
         too_many(path, self.count)
         self._found = found
