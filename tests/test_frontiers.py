@@ -165,6 +165,21 @@ def test_loss_is_the_power_law_of_the_envelope():
     assert found.loss.predict(middle).high == pytest.approx(float(found.envelope.predict(C=middle).high))
 
 
+def test_the_envelope_is_of_the_basis_that_is_asked_for():
+    """Core-hours that were measured at another utilisation in some runs change nothing of trends in FLOP."""
+    table = demo(0.5)
+    dearer = np.where(table.variant == "N2", 4.0, 1.0)
+    mixed = table.frame.assign(
+        core_hours=table.core_hours * dearer, core_hours_basis=np.where(dearer > 1, "measured", "estimated")
+    )
+    found = frontier(RunTable.from_frame(mixed), basis="train_flop")
+    expected = frontier(RunTable.from_frame(table.frame.drop(columns="core_hours")), basis="train_flop")
+    assert found.loss.params == expected.loss.params
+    assert (found.curvature.value, found.curvature.n) == (expected.curvature.value, expected.curvature.n)
+    assert found.approaches["envelope"]["size"].slope == expected.approaches["envelope"]["size"].slope
+    assert found.points.equals(expected.points)
+
+
 def test_params_trend_follows_the_variants():
     found = frontier(demo(0.5))
     assert found.params_trend.quantity == "params"

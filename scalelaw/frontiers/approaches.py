@@ -16,7 +16,7 @@ from scalelaw.fitting import Curvature, Fit, curvature
 from scalelaw.frontiers import comparison, surface
 from scalelaw.frontiers.columns import Basis, Columns, best_of, columns_of, one_training_set
 from scalelaw.frontiers.comparison import Comparison
-from scalelaw.frontiers.envelope import envelope_trends, loss_trend
+from scalelaw.frontiers.envelope import envelope_rows, envelope_trends, loss_trend
 from scalelaw.frontiers.equal_compute import TOLERANCE, Budget
 from scalelaw.frontiers.minima import exact_trends, minima, noise_of, parabola_trends
 from scalelaw.frontiers.one_half import SameRate, same_rate
@@ -205,22 +205,20 @@ def frontier(
         "surface": surface.trends(fitted, columns),
         "equal_compute": exact_trends(columns, found.exact, fitted, notes),
         "parabola": parabola_trends(columns, found),
-        "envelope": envelope_trends(columns, best),
+        "envelope": envelope_trends(columns),
     }
     _with_params_and_epochs(approaches, columns, best)
     headline = _headline(approaches, found.exact)
     trends = approaches[headline]
     compared = comparison.compare({name: pair["size"] for name, pair in approaches.items()}, columns.compute.max())
     notes += [str(one) for one in compared if one.disagree or one.approaches == HONEST]
-    power, loss = loss_trend(columns, best)
+    power, loss = loss_trend(columns)
     points = [
         budget_points(columns, best, "equal_compute", found.exact, noise_of(found.exact, fitted)),
         budget_points(columns, best, "parabola", found.parabola),
         envelope_points(columns, best),
     ]
-    envelope = best.envelope()
-    cost, _ = envelope.variable("C")
-    lowest, _ = envelope.variable("L")
+    front = envelope_rows(columns)
     unknown = nothing("epochs", columns.compute_name, "the training set's size is unknown: see data")
     return Frontier(
         size=trends["size"],
@@ -228,7 +226,7 @@ def frontier(
         epochs=trends.get("epochs", unknown),
         params_trend=trends.get("params"),
         loss=loss,
-        curvature=curvature(cost, lowest) if len(envelope) >= 3 else None,
+        curvature=curvature(columns.compute[front], columns.loss[front]) if len(front) >= 3 else None,
         headline=headline,
         approaches=approaches,
         comparisons=compared,

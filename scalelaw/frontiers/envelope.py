@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from scalelaw.errors import UserError
@@ -15,15 +16,15 @@ from scalelaw.laws import PowerLaw
 from scalelaw.runs import RunTable
 
 
-def envelope_rows(best: RunTable) -> NDArray[np.int64]:
-    """Row numbers of `best.envelope()`, by rising compute."""
-    numbered = replace(best, frame=best.frame.assign(_row=np.arange(len(best))))
-    return numbered.envelope().frame["_row"].to_numpy(np.int64)
+def envelope_rows(columns: Columns) -> NDArray[np.int64]:
+    """Row numbers of the envelope, by rising compute in the unit of the columns, whatever else the table knows."""
+    rows = {"train_flop": columns.compute, "val_loss": columns.loss, "_row": np.arange(len(columns.loss))}
+    return RunTable(pd.DataFrame(rows)).envelope().frame["_row"].to_numpy(np.int64)
 
 
-def envelope_trends(columns: Columns, best: RunTable) -> dict[str, Trend]:
+def envelope_trends(columns: Columns) -> dict[str, Trend]:
     """Slopes of size and data along the envelope, set by the grid whenever it ends in one of the grid's corners."""
-    rows = envelope_rows(best)
+    rows = envelope_rows(columns)
     logs = np.log(columns.compute[rows])
     result = {}
     for key, name, values in (("size", columns.size_name, columns.size), ("data", columns.data_name, columns.data)):
@@ -44,9 +45,9 @@ def _in_corner(columns: Columns, rows: NDArray[np.int64]) -> bool:
     return starts or ends
 
 
-def loss_trend(columns: Columns, best: RunTable) -> tuple[Fit | None, Trend]:
+def loss_trend(columns: Columns) -> tuple[Fit | None, Trend]:
     """The power law of the envelope's loss."""
-    rows = envelope_rows(best)
+    rows = envelope_rows(columns)
     try:
         power = fit(PowerLaw, C=columns.compute[rows], L=columns.loss[rows], points="envelope")
     except UserError as error:

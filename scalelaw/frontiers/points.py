@@ -81,7 +81,7 @@ def budget_points(
 
 def envelope_points(columns: Columns, best: RunTable) -> pd.DataFrame:
     """One row a run of the envelope."""
-    rows = envelope_rows(best)
+    rows = envelope_rows(columns)
     values = (columns.compute, columns.flop, columns.size, columns.data, columns.loss)
     return _points(columns, best, "envelope", (*(column[rows] for column in values), np.zeros(len(rows), bool)))
 
