@@ -116,6 +116,77 @@ def test_a_diverged_rate_brackets_from_above():
     assert row["kind"] == "grid"
 
 
+def configured(rate, images, seed=0, **train):
+    """A row with the configuration that a trainer records."""
+    config = {
+        "data": {"source": "hierarchy", "train_images": 1000},
+        "model": {"variant": "N0"},
+        "train": {"images": images, "peak_lr": rate, "seed": seed, **train},
+    }
+    return {
+        "variant": "N0", "status": "finished", "macs_per_image": 2e5, "unique_images": 1000, "images_seen": images,
+        "epochs": images / 1000, "train_flop": 1.2e6 * images, "batch_size": 64, "peak_lr": rate, "seed": seed,
+        "val_loss": 2.0, "config": json.dumps(config),
+    }  # fmt: skip
+
+
+def test_a_run_that_diverged_early_counts_in_the_cell_that_it_was_of():
+    """Its columns say how far it came; two lengths whose highest rate diverges at once are two cells."""
+    rows = []
+    for images in (1000, 2000):
+        rows += [{**configured(rate, images), "val_loss": loss} for rate, loss in ((1.0, 2.0), (2.0, 1.5))]
+        early = {"status": "diverged", "images_seen": 128, "epochs": 0.128, "train_flop": 1.2e6 * 128, "val_loss": None}
+        rows.append({**configured(8.0, images), **early})
+    table = RunTable.from_frame(pd.DataFrame(rows))
+    found = optimal_learning_rates(table)
+    assert found.cells["epochs"].tolist() == [1.0, 2.0]
+    assert found.cells["bound"].tolist() == ["inside", "inside"]
+    assert found.cells["high"].tolist() == pytest.approx([8.0, 8.0])
+    assert found.cells["runs"].tolist() == [3, 3]
+    assert not found.at_edge(table.finished().best_over()).any()
+
+
+def test_runs_of_other_settings_or_parents_are_cells_of_their_own():
+    """They are no seeds of one another: each has its own optimum, and their differences are no noise."""
+    basin = {0.5: 2.2, 1.0: 2.0, 2.0: 2.1}
+    decays = [
+        {**configured(rate, 1000, weight_decay=decay), "val_loss": loss * factor}
+        for decay, factor in ((0.0, 1.0), (1e-3, 1.5))
+        for rate, loss in basin.items()
+    ]
+    found = optimal_learning_rates(RunTable.from_frame(pd.DataFrame(decays)))
+    assert found.cells["best_loss"].tolist() == pytest.approx([2.0, 3.0])
+    assert found.noise is None
+    tuned = [
+        {**{name: value for name, value in configured(rate, 1000).items() if name != "config"}, "parent": parent,
+         "val_loss": loss * factor}
+        for parent, factor, losses in (("a", 1.0, basin), ("b", 1.5, {0.5: 2.0, 1.0: 2.1, 2.0: 2.2}))
+        for rate, loss in losses.items()
+    ]  # fmt: skip
+    table = RunTable.from_frame(pd.DataFrame(tuned))
+    found = optimal_learning_rates(table)
+    assert found.cells["parent"].tolist() == ["a", "b"]
+    assert found.cells["bound"].tolist() == ["inside", "below"]
+    assert found.at_edge(table).tolist() == [False] * 3 + [True] * 3
+
+
+def test_fine_tuned_runs_beside_others_are_left_out_and_said():
+    table = sweep()
+    mixed = pd.concat([table.frame, table.frame.assign(parent="a", val_loss=1.0)], ignore_index=True)
+    found = optimal_learning_rates(RunTable.from_frame(mixed))
+    assert found.trend.params == optimal_learning_rates(table).trend.params
+    assert any(f"{len(table)} fine-tuned runs" in note for note in found.notes)
+
+
+def test_a_run_of_unknown_loss_takes_no_part_in_the_noise():
+    table = sweep(seeds=(0, 1))
+    frame = table.frame.copy()
+    frame.loc[0, "val_loss"] = np.nan
+    found, without = (optimal_learning_rates(RunTable.from_frame(rows)) for rows in (frame, frame.drop(index=0)))
+    assert found.noise == pytest.approx(without.noise)
+    assert found.trend.params == without.trend.params
+
+
 def test_noise_comes_from_seeds_and_else_from_curves():
     seeds = optimal_learning_rates(sweep(noise=0.004))
     assert seeds.noise_basis == "seeds"

@@ -65,9 +65,11 @@ def _edges(runs: RunTable, found: LearningRates) -> tuple[EdgeFits | None, str |
 
 
 def _cells(found: LearningRates) -> list[tuple[str, ...]]:
+    tuned = found.cells["parent"].notna().any()
     lines: list[tuple[str, ...]] = [
-        ("variant", "epochs", "batch", "best lr", "low", "high", "per 256", "known by", "rates", "loss")
-    ]
+        ("variant", "epochs", "batch", "best lr", "low", "high", "per 256", "known by", "rates", "loss",
+         *(["parent"] if tuned else []))
+    ]  # fmt: skip
     for row in found.cells.to_dict("records"):
         known = row["kind"] if row["bound"] == "inside" else f"edge: optimum {row['bound']}"
         length = row["epochs"] if _is(row["epochs"]) else row["images_seen"]
@@ -75,7 +77,7 @@ def _cells(found: LearningRates) -> list[tuple[str, ...]]:
         lines.append(
             (str(row["variant"]) if _is(row["variant"]) else _number(row["macs_per_image"], ".4g"),
              _number(length, ".3g"), _number(row["batch_size"], ".0f"), *numbers, known, str(row["rates"]),
-             _number(row["best_loss"], ".4f"))
+             _number(row["best_loss"], ".4f"), *([str(row["parent"]) if _is(row["parent"]) else "-"] if tuned else []))
         )  # fmt: skip
     return lines
 

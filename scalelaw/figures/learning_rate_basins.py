@@ -18,7 +18,6 @@ from scalelaw.figures.numbers import Numbers, bar_ends, model_of_run, models, pl
 from scalelaw.figures.panels import Layout, outer
 from scalelaw.learning_rate import LearningRates, optimal_learning_rates
 from scalelaw.learning_rate.basin import WIDE, WINDOW, Basin, basin_of, optimum, phi
-from scalelaw.learning_rate.cells import KEYS
 from scalelaw.runs import RunTable
 
 Array = npt.NDArray[np.float64]
@@ -86,13 +85,9 @@ def _panel(cell: pd.Series | None, runs: RunTable, result: LearningRates) -> Num
     """One cell's runs, curve and optimum, losses over the lowest mean of its rates."""
     if cell is None:
         return None
-    frame = runs.frame
+    frame = runs.frame[(runs.scheduled_cells() == cell["cell"]).to_numpy()]
     if "status" in frame and frame["status"].notna().any():
         frame = frame[frame["status"].isin(["finished", "diverged"])]
-    mine = np.ones(len(frame), dtype=bool)
-    for column in (name for name in KEYS if name in frame and pd.notna(cell[name])):
-        mine &= (frame[column] == cell[column]).to_numpy()
-    frame = frame[mine]
     basin = basin_of(frame)
     diverged = frame["status"] == "diverged" if "status" in frame else pd.Series(False, index=frame.index)
     done = frame[~diverged & frame["val_loss"].notna()].sort_values(["peak_lr", "val_loss"])

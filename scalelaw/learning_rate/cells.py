@@ -9,7 +9,7 @@ not inside the grid: the cell holds a bound, is marked so, and enters the trend 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -26,8 +26,8 @@ from scalelaw.learning_rate.trend import PER, RateTrend, Terms, fit_trend, obser
 from scalelaw.runs import RunTable
 
 CELL = ("variant", "macs_per_image", "params", "epochs", "images_seen", "batch_size")
-KEYS = ("dataset", "family", "unique_images", *CELL)
-"""Columns that tell cells apart, where the table has them."""
+KEYS = ("dataset", "family", "unique_images", *CELL, "parent")
+"""Columns by which cells are known, where the table has them; runs that differ in other settings are other cells."""
 CURVES = ("auto", *get_args(Curve))
 
 
@@ -37,10 +37,10 @@ class LearningRates:
 
     Attributes:
         cells: one row a cell: dataset, family, unique_images, variant, macs_per_image, params, epochs, images_seen,
-            batch_size, best_lr (the curve's lowest point, or the best tested rate), low, high (interval; one end is
-            None for a bound), bound, kind (curve, grid, edge: what tells where the optimum is), best_lr_per_256
-            (best_lr / batch_size x 256), rates (different ones tested), runs, best_loss (mean loss of the best tested
-            rate).
+            batch_size, parent, cell (its number, as `runs.scheduled_cells()` counts), best_lr (the curve's lowest
+            point, or the best tested rate), low, high (interval; one end is None for a bound), bound, kind (curve,
+            grid, edge: what tells where the optimum is), best_lr_per_256 (best_lr / batch_size x 256), rates
+            (different ones tested), runs, best_loss (mean loss of the best tested rate).
         shape: the curve, and how it was chosen.
         inside_share: share of cells whose optimum is inside their grid.
         noise: standard deviation of ln loss between runs that differ by seed alone, None when unknown.
@@ -60,6 +60,7 @@ class LearningRates:
     trend_per_256: RateTrend | None
     _terms: Terms = field(repr=False)
     _optima: Observed = field(repr=False)
+    _firsts: RunTable = field(repr=False)
 
     @property
     def edge_cells(self) -> pd.DataFrame:
@@ -68,9 +69,11 @@ class LearningRates:
 
     def at_edge(self, runs: RunTable) -> NDArray[np.bool_]:
         """Which runs belong to a cell at its grid's edge, (runs,): `fits_with_edges` takes them as upper bounds."""
-        keys = [name for name in KEYS if name in runs.frame and self.cells[name].notna().any()]
-        edges = set(_keys(self.edge_cells, keys))
-        return np.array([key in edges for key in _keys(runs.frame, keys)], dtype=bool)
+        edges = self._firsts.frame[(self.cells["bound"] != "inside").to_numpy()]
+        shared = [name for name in edges if name in runs.frame]
+        both = pd.concat([edges[shared], runs.frame[shared]], ignore_index=True)
+        numbers = replace(runs, frame=both).scheduled_cells().to_numpy()
+        return np.isin(numbers[len(edges) :], numbers[: len(edges)])
 
     def without_edges(self, runs: RunTable) -> RunTable:
         """The runs of other cells than those at an edge; `notes` says how many were left out."""
@@ -140,15 +143,10 @@ def optimal_learning_rates(
     for name in ("peak_lr", "val_loss"):
         if not runs.has(name):
             raise UserError(f"{runs.source}: has no {name}; learning rates need it in every run")
-    frame = runs.frame
-    if "status" in frame and frame["status"].notna().any():
-        frame = frame[frame["status"].isin(["finished", "diverged"])]
-    keys = [name for name in KEYS if name in frame and frame[name].notna().any()]
-    if not keys:
-        raise UserError(f"{runs.source}: has no column that tells cells apart, such as variant and epochs")
-    groups = [(cell, basin_of(cell)) for _, cell in frame.groupby(keys, dropna=False, sort=True)]
+    kept = replace(runs, frame=runs.frame.assign(_cell=runs.scheduled_cells())).of_one_start()
+    notes = list(kept.notes[len(runs.notes) :])
+    groups = [(cell, basin_of(cell)) for cell in _grouped(kept)]
     usable = [(cell, basin) for cell, basin in groups if len(basin.x) + (basin.diverged is not None) >= 2]
-    notes = []
     if len(usable) < len(groups):
         notes.append(f"{len(groups) - len(usable)} of {len(groups)} cells have a single learning rate and no optimum")
     usable = [(cell, basin) for cell, basin in usable if len(basin.x)]
@@ -159,6 +157,7 @@ def optimal_learning_rates(
     noise, dof, basis = pooled_noise([cell for cell, _ in usable], basins, shape)
     optima = [optimum(basin, noise, dof, level, shape.basis) for basin in basins]
     cells = pd.DataFrame([_row(cell, basin, found) for (cell, basin), found in zip(usable, optima, strict=True)])
+    firsts = kept.frame.loc[[_first(cell) for cell, _ in usable]]
     inside = np.array([found.bound == "inside" for found in optima])
     if shape.curve == "lopsided" and abs(shape.skew) >= SKEWS[-1]:
         notes.append(f"the basins' skew is at the end of what is tried, {shape.skew:g}: optima carry the form's error")
@@ -177,6 +176,7 @@ def optimal_learning_rates(
         trend_per_256=_per_256(cells, terms, data, trend),
         _terms=terms,
         _optima=data,
+        _firsts=replace(runs, frame=firsts),
     )
 
 
@@ -192,14 +192,33 @@ def _per_256(cells: pd.DataFrame, terms: Terms, data: Observed, trend: RateTrend
     return fit_trend(terms, moved, trend.monotone)
 
 
-def _keys(frame: pd.DataFrame, names: list[str]) -> list[tuple[Any, ...]]:
-    """The rows' values of some columns, None where unknown."""
-    columns = frame[names].astype(object).where(frame[names].notna(), None)
-    return list(columns.itertuples(index=False, name=None))
+def _grouped(runs: RunTable) -> list[pd.DataFrame]:
+    """The finished and diverged runs of each cell, which `_cell` numbers, by rising `KEYS`.
+
+    Raises:
+        UserError: without any of these columns.
+    """
+    frame = runs.frame
+    if "status" in frame and frame["status"].notna().any():
+        frame = frame[frame["status"].isin(["finished", "diverged"])]
+    keys = [name for name in KEYS if name in frame and frame[name].notna().any()]
+    if not keys:
+        raise UserError(f"{runs.source}: has no column that tells cells apart, such as variant and epochs")
+    cells = [cell for _, cell in frame.groupby("_cell", sort=False)]
+    firsts = frame.loc[[_first(cell) for cell in cells], keys].reset_index(drop=True)
+    return [cells[place] for place in firsts.sort_values(keys, kind="stable").index]
+
+
+def _first(cell: pd.DataFrame) -> Any:
+    """The label of a cell's first run that did not diverge, whose columns are those of the cell; else of any."""
+    whole = cell.index[cell["status"] != "diverged"] if "status" in cell else cell.index
+    return [*whole, *cell.index][0]
 
 
 def _row(cell: pd.DataFrame, basin: Basin, found: Optimum) -> dict[str, Any]:
-    row: dict[str, Any] = {name: cell[name].iloc[0] if name in cell else None for name in KEYS}
+    first = cell.loc[_first(cell)]
+    row: dict[str, Any] = {name: first[name] if name in cell else None for name in KEYS}
+    row["cell"] = int(first["_cell"])
     row["best_lr"] = float(np.exp(found.best))
     row["low"], row["high"] = _rate(found.low), _rate(found.high)
     row["bound"] = found.bound

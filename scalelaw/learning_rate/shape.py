@@ -81,6 +81,7 @@ def pooled_noise(cells: list[pd.DataFrame], basins: list[Basin], shape: Shape) -
     squares = dof = 0.0
     for cell in cells:
         done = cell[cell["status"] == "finished"] if "status" in cell else cell
+        done = done[np.isfinite(done["val_loss"]) & (done["val_loss"] > 0) & (done["peak_lr"] > 0)]
         logs = np.log(done["val_loss"].to_numpy(float))
         rates, which = np.unique(done["peak_lr"].to_numpy(float), return_inverse=True)
         for number in range(len(rates)):

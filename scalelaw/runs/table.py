@@ -151,20 +151,39 @@ class RunTable:
         if self.has("status") and not (done := (self.frame["status"] == "finished").to_numpy()).all():
             counts = self.frame["status"][~done].value_counts(dropna=False)
             runs = self.where(done, "left out: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
-        if fine_tuned or not runs.has("parent") or (began := runs.frame["parent"].notna().to_numpy()).all():
-            return runs
-        return runs.where(~began, f"left out: {began.sum()} fine-tuned runs, which scalelaw transfer reads")
+        return runs if fine_tuned else runs.of_one_start()
+
+    def of_one_start(self) -> RunTable:
+        """Without the runs that began at others, where the table holds runs that did not; `notes` counts them."""
+        if not self.has("parent") or (began := self.frame["parent"].notna().to_numpy()).all():
+            return self
+        return self.where(~began, f"left out: {began.sum()} fine-tuned runs, which scalelaw transfer reads")
 
     def cells(self) -> pd.Series:
         """For each run the number of its cell: runs of a cell differ in learning rate or seed alone."""
         keys = {name: self.frame[name] for name in _CELL if self.has(name)}
         if self.has("config"):
-            keys["config"] = self.frame["config"].map(_settings, na_action="ignore")
+            keys["config"] = self.frame["config"].map(lambda config: _settings(config) or config, na_action="ignore")
         if not keys.keys() & set(_LENGTHS) and self.has("core_hours"):
             keys["core_hours"] = self.frame["core_hours"]
         if not keys:
             return pd.Series(np.zeros(len(self), dtype=np.int64), index=self.frame.index)
         return self.frame.groupby(list(keys.values()), dropna=False, sort=False).ngroup()
+
+    def scheduled_cells(self) -> pd.Series:
+        """As `cells`, with every diverged run in the cell of the finished ones that its configuration was to join.
+
+        Its own columns say how far it came, and so are those of no cell.
+        """
+        lengths = [name for name in ("epochs", "images_seen", "train_flop") if self.has(name)]
+        if not (lengths and self.has("config") and self.has("status")):
+            return self.cells()
+        told = self.frame["config"].map(_settings, na_action="ignore")
+        early = (self.frame["status"] == "diverged") & told.notna()
+        whole = (self.frame["status"] == "finished") & told.notna()
+        known = self.frame[whole].groupby(told[whole])[lengths].first()
+        meant = {name: self.frame[name].mask(early, told.map(known[name])) for name in lengths}
+        return replace(self, frame=self.frame.assign(**meant)).cells()
 
     def best_over(self, column: str = "peak_lr") -> RunTable:
         """One run a cell (a variant and a length): the one at the best value of `column`.
@@ -233,14 +252,14 @@ class RunTable:
         files.write_parquet(Path(path), arrow.from_frame(self.frame, self.metadata))
 
 
-def _settings(config: str) -> str:
-    """What a configuration sets beside learning rate, seed and the data's place."""
+def _settings(config: str) -> str | None:
+    """What a configuration sets beside learning rate, seed and the data's place; None of another's configuration."""
     try:
         settings = json.loads(config)
         settings["train"] = {k: v for k, v in settings["train"].items() if k not in ("peak_lr", "seed")}
         settings["data"] = {k: v for k, v in settings["data"].items() if k != "path"}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return config
+        return None
     return files.canonical(settings)
 
 
