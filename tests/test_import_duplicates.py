@@ -50,6 +50,19 @@ def test_the_kept_row_is_whole_and_the_other_is_named(tmp_path):
     assert any("left out: " in note and "a.csv row 1, for" in note for note in last.notes)
 
 
+def test_what_contradicts_nothing_is_kept_whichever_of_the_others_is(tmp_path):
+    """A table of sizes before two logs: the logs contradict each other, and both messages name those two rows."""
+    texts = "run_id,N\na,10\n", "run_id,loss\na,5\n", "run_id,loss\na,4\n"
+    for keep, loss, left in (("first", 5, "c.csv row 1"), ("last", 4, "b.csv row 1")):
+        found = imported(tmp_path, *texts, keep=keep)
+        assert (found.runs.params.tolist(), found.runs.val_loss.tolist()) == ([10], [loss])
+        (note,) = [note for note in found.notes if "left out: " in note]
+        assert left in note.split(", for ")[0]
+        assert note.endswith("c.csv row 1 are both run 'a', but val_loss is 5 and 4")
+    with pytest.raises(UserError, match=r"b\.csv row 1 and .*c\.csv row 1: both are run 'a', but val_loss is 5 and 4"):
+        imported(tmp_path, *texts)
+
+
 def test_runs_without_names_are_named_alike_every_time_and_none_is_lost(tmp_path):
     text = "N,D,loss\n1,2,3\n1,2,4\n1,2,3\n"
     found, again = imported(tmp_path, text), imported(tmp_path, text)

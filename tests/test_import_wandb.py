@@ -110,6 +110,9 @@ def test_parts_of_one_history_and_total_steps_by_column(tmp_path):
     assert (found.runs.val_loss.tolist(), found.runs.status.tolist()) == ([1.5], ["finished"])
     with pytest.raises(UserError, match="--total-steps steps: is no number"):
         read(tmp_path, {"loss": "val/loss"}, total_steps="steps")
+    for none in ("nan", "inf", "0", "-1"):
+        with pytest.raises(UserError, match=f"--total-steps {none}: .* positive, finite"):
+            read(tmp_path, {"loss": "val/loss"}, total_steps=none)
 
 
 def test_any_table_of_moments_is_a_history_when_its_steps_are_named(tmp_path):

@@ -57,6 +57,7 @@ def test_the_command_as_json(capsys, spec):
         (["--law", "kaplan", "--size-exponent", "0.5"], "belongs to size-data, repetition and overfit"),
         (["--law", "power", "--set", "A=1", "--set", "alpha=.1"], "depends on C"),
         (["--draws", "0"], "draws = 0"),
+        (["--seed", "-1"], "seed = -1"),
         (["--size-exponent", "2"], "between 0 and 1"),
         (["--bend", "-1"], "bend"),
     ],

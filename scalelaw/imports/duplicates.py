@@ -54,7 +54,8 @@ def united(rows: Rows, places: Sequence[str], keep: Keep | None) -> tuple[Rows, 
     Args:
         rows: each with a run_id.
         places: of the rows, for messages.
-        keep: which row of contradicting ones to keep, whole; None to refuse them.
+        keep: which row of contradicting ones to keep, whole, with what others that agree with it know; None to refuse
+            them.
 
     Returns:
         The rows in the order in which their runs first come, and a sentence for everything that was put together or
@@ -69,31 +70,36 @@ def united(rows: Rows, places: Sequence[str], keep: Keep | None) -> tuple[Rows, 
     found: Rows = []
     notes: list[str] = []
     mistakes: list[str] = []
+    pairs: list[tuple[int, int]] = []
     for run_id, members in groups.items():
-        whole = dict(rows[members[0]])
-        for index in members[1:]:
+        first, *others = members[::-1] if keep == "last" else members
+        whole = dict(rows[first])
+        by = dict.fromkeys(whole, first)  # the row that each value is from
+        for index in others:
             differ = [name for name, value in rows[index].items() if not _agree(whole.get(name), value)]
             if not differ:
-                whole |= {name: value for name, value in rows[index].items() if not _unknown(value)}
+                known = {name: value for name, value in rows[index].items() if not _unknown(value)}
+                by |= {name: index for name in known if _unknown(whole.get(name))}
+                whole |= known
+                pairs.append((min(first, index), max(first, index)))
                 continue
-            what = "; ".join(f"{name} is {whole[name]!r} and {rows[index][name]!r}" for name in differ[:3])
+            one, other = sorted((by[differ[0]], index))
+            values = [(whole[name], rows[index][name])[:: 1 if other == index else -1] for name in differ[:3]]
+            what = "; ".join(f"{name} is {a!r} and {b!r}" for name, (a, b) in zip(differ, values, strict=False))
             what += f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
-            pair = f"{places[members[0]]} and {places[index]}"
+            pair = f"{places[one]} and {places[other]}"
             if keep is None:
                 mistakes.append(f"{pair}: both are run {run_id!r}, but {what}; keep one with --keep first or last")
             else:
-                left = places[index] if keep == "first" else places[members[0]]
-                notes.append(f"left out: {left}, for {pair} are both run {run_id!r}, but {what}")
-                whole = dict(rows[index]) if keep == "last" else whole
+                notes.append(f"left out: {places[index]}, for {pair} are both run {run_id!r}, but {what}")
         found.append(whole)
     if mistakes:
         more = [f"and {len(mistakes) - _SHOWN} more contradictions"] if len(mistakes) > _SHOWN else []
         raise UserError(*mistakes[:_SHOWN], *more)
-    merged = len(rows) - len(found) - len(notes)
-    if merged:
-        first = next(members for members in groups.values() if len(members) > 1)
-        notes.insert(0, f"{merged} rows repeat a run and agree with its other row: put together "
-                        f"(as {places[first[0]]} and {places[first[1]]})")  # fmt: skip
+    if pairs:
+        one, other = min(pairs)
+        notes.insert(0, f"{len(pairs)} rows repeat a run and agree with its other row: put together "
+                        f"(as {places[one]} and {places[other]})")  # fmt: skip
     return found, notes
 
 

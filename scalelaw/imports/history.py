@@ -131,11 +131,15 @@ def _last(column: pa.ChunkedArray) -> tuple[object, int | None]:
 def _total(name: str, total_steps: str, row: Mapping[str, object], run_id: str) -> float:
     value: Any = row.get(total_steps, total_steps)
     try:
-        return float(value)
+        total = float(value)
     except (TypeError, ValueError):
         have = [column for column in row if column not in ("run_id", RUNTIME)]
         raise UserError(f"--total-steps {total_steps}: is no number, and run {run_id} of {name} has no number of that "
                         f"name{nearest(total_steps, have)} (it has {', '.join(have)})") from None  # fmt: skip
+    if not 0 < total < math.inf:
+        raise UserError(f"--total-steps {total_steps}: run {run_id} of {name} should then have {total:g} steps; that "
+                        "must be a positive, finite number")  # fmt: skip
+    return total
 
 
 def _some(names: list[str], most: int = 5) -> str:

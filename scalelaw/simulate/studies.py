@@ -88,6 +88,8 @@ def study(
         raise UserError(f"simulate: draws = {draws} must be at least 1")
     if not 0 < times < np.inf:
         raise UserError(f"simulate: times = {times!r} must be positive and finite")
+    if seed < 0:
+        raise UserError(f"simulate: seed = {seed} must be 0 or more")
     layout = sweep if isinstance(sweep, Layout) else layout_of(sweep)
     flop = times * float(layout.column("train_flop").max())
     wanted = targets(truth, layout, flop)
