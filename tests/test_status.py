@@ -16,7 +16,8 @@ from scalelaw.errors import UserError
 from scalelaw.launch.money import Prices
 from scalelaw.launch.speed import SECONDS_PER_RUN, SECONDS_PER_SHAPE
 from scalelaw.launch.status import LISTED, sweep_status
-from scalelaw.runs import Run
+from scalelaw.runs import ResultsFolder, Run
+from scalelaw.sweep.config import RunConfig
 
 
 def hours(variant: str, images: float) -> float:
@@ -60,6 +61,26 @@ def test_time_left_is_by_measured_speed_and_the_workers_at_work(tmp_path):
     assert both.measured
     assert both.worker_seconds_left == pytest.approx(33.0 + 2 * SECONDS_PER_RUN)
     assert both.seconds_left == pytest.approx(32.0)  # the longest, for the other worker has nothing to help with
+
+
+def test_time_left_knows_that_sharpness_aware_steps_go_through_images_twice(tmp_path):
+    """Two runs took eight seconds each; the third takes as long."""
+    given = {"images": 8000, "sam_radius": 0.05, "sam_share": 1.0}
+    planned = [
+        RunConfig.model_validate(
+            {"data": {"source": "hierarchy", "train_images": 4096}, "model": {"variant": "N0"},
+             "train": {**given, "peak_lr": rate}}
+        )
+        for rate in (0.1, 0.2, 0.4)
+    ]  # fmt: skip
+    folder = ResultsFolder(tmp_path / "r", new=True)
+    configs = {one.run_id: one.to_json() for one in planned}
+    folder.begin({"name": "sharp", "runs": list(configs)}, configs)
+    for one in planned[:2]:
+        folder.commit_row(replace(row(one), train_flop=2 * compute.train_flop(MACS["N0"], 8000)))
+    found = sweep_status(folder)
+    assert found.measured
+    assert found.worker_seconds_left == pytest.approx(8.0 + SECONDS_PER_RUN)
 
 
 def test_a_shape_never_timed_rests_on_an_assumption_and_says_so(tmp_path):

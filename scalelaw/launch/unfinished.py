@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from scalelaw import compute
+from scalelaw.errors import UserError
 from scalelaw.launch.speed import Shape, assumed_seconds
 from scalelaw.runs import Status, files, progress
 from scalelaw.runs.looks import looked
 from scalelaw.runs.progress import Progress
-from scalelaw.sweep.config import DataConfig, ParentConfig, TrainConfig
+from scalelaw.sweep.config import DataConfig, ParentConfig, RunConfig, TrainConfig
+from scalelaw.sweep.recipes import rules_of
 
 SILENT_SECONDS = 60.0
 """A worker that has written nothing for so long may hang: that is said."""
@@ -89,7 +91,7 @@ def unfinished(
     Args:
         root: the results folder.
         statuses: of these runs, by id.
-        speeds: measured images a second by shape.
+        speeds: measured images a second by shape, each counted as often as it is gone through.
         costs: TPU-v4 core-hours of whole schedules by id, as far as they are known.
         utilisation: behind them.
     """
@@ -115,7 +117,9 @@ def _unfinished(
         return Unfinished(run_id, progress=seen, core_hours=core_hours)
     batch = train.get("batch_size", TrainConfig.model_fields["batch_size"].default)
     left = max(images - seen.images, 0) if seen is not None else images
-    speed = seen.images_per_second if seen is not None and seen.images_per_second else speeds.get((variant, batch))
+    speed = seen.images_per_second if seen is not None and seen.images_per_second else None
+    if speed is None and (measured := speeds.get((variant, batch))) is not None:
+        speed = measured / _passes(config, batch)
     seconds = None
     if speed is not None:
         seconds = left / speed
@@ -123,6 +127,16 @@ def _unfinished(
         flop = compute.flop_of_core_hours(core_hours, utilisation)
         seconds = assumed_seconds(flop * left / images, left)
     return Unfinished(run_id, variant, batch, images, cell_of(config), seen, core_hours, seconds, speed is not None)
+
+
+def _passes(config: Mapping[str, Any], batch: int) -> float:
+    """How often a step goes through its images: more than once where it is sharpness-aware."""
+    if not {"recipe", "sam_radius"} & set(config["train"]):  # plain, as thousands of runs are: nothing to look up
+        return 1.0
+    try:
+        return rules_of(RunConfig.model_validate(config)).passes(batch)
+    except (ValueError, UserError):
+        return 1.0
 
 
 def cell_of(config: Mapping[str, Any]) -> str | None:
