@@ -10,6 +10,8 @@ from test_plan_recipe import SPEC, drawn
 from scalelaw import compute
 from scalelaw.cli import main
 from scalelaw.plan import Candidate, predict, predict_for
+from scalelaw.plan.design.recipe import recipes
+from scalelaw.plan.design.result import Purchase
 from scalelaw.plan.rates import planned_rate
 from scalelaw.runs import RunTable
 from scalelaw.simulate import RateBasin, Truth, balanced, draw, layout_of
@@ -80,6 +82,19 @@ def test_batches_of_several_sizes_are_compared_per_256():
         found, caveats = planned_rate(both, MODEL, 8 * 4096, 8.0, batch)
         assert found.rate == pytest.approx(factor * alone.rate, rel=0.01)
         assert any(caveat.name == "mixed batches" for caveat in caveats)
+
+
+def test_runs_to_buy_have_the_rate_of_their_own_batch():
+    """That of most runs; the same rate that the same runs give without those of another batch."""
+    one = table(basin(by_size=-0.2, by_epochs=-0.3)).frame
+    two = one.assign(batch_size=64, peak_lr=2 * one["peak_lr"]).drop(index=0)
+    wanted = Purchase("N4", None, 4e5, 8 * 4096, 8.0, 1, 6 * 4e5 * 8 * 4096, None, replicates=False)
+    ((alone,), _), ((beside,), _) = (
+        recipes(RunTable.from_frame(frame), [wanted]) for frame in (one, pd.concat([one, two], ignore_index=True))
+    )
+    truth = float(np.exp(basin(by_size=-0.2, by_epochs=-0.3).log_best(4e5, 8.0)))
+    assert alone.peak_lr == pytest.approx(truth, rel=0.01)
+    assert beside.peak_lr == pytest.approx(alone.peak_lr, rel=0.01)
 
 
 def test_cells_without_a_trend_lend_the_nearest_ones_rate():

@@ -77,11 +77,10 @@ def planned_rate(
         rates = optimal_learning_rates(runs, monotone=monotone)
     except UserError as error:
         return None, [Caveat("no learning rate", f"{error}.")]
-    trend, unit = rates.trend, 1.0
+    trend, unit = trend_for(runs, rates, batch)
     mixed = runs.has("batch_size") and runs.frame["batch_size"].nunique() > 1
     found = []
-    if mixed and batch is not None and rates.trend_per_256 is not None:
-        trend, unit = rates.trend_per_256, batch / PER
+    if batch is not None and trend is not rates.trend:
         found.append(
             Caveat("mixed batches", f"the rate is for batches of {batch:g}, in proportion to those of other batches.")
         )
@@ -109,6 +108,15 @@ def planned_rate(
     found += _about_grid(runs, rates, rate)
     told = None if choice is None or not choice.candidates else choice.told
     return PlannedRate(rate, low, high, _per_256(rate, batch), word, told, alike), found
+
+
+def trend_for(runs: RunTable, rates: LearningRates, batch: float | None) -> tuple[RateTrend, float]:
+    """The trend of the rate, and what to multiply it by for batches of `batch`: with several batch sizes that of the
+    rate per 256 images, for a trend through all of them would be of a batch in between."""
+    mixed = runs.has("batch_size") and runs.frame["batch_size"].nunique() > 1
+    if mixed and batch is not None and rates.trend_per_256 is not None:
+        return rates.trend_per_256, batch / PER
+    return rates.trend, 1.0
 
 
 def _alike(choice: TrendChoice | None, size: float, length: float) -> dict[str, float]:

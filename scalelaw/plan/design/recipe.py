@@ -10,7 +10,7 @@ import numpy as np
 from scalelaw.errors import UserError
 from scalelaw.learning_rate import LearningRates, optimal_learning_rates
 from scalelaw.plan.design.result import Purchase
-from scalelaw.plan.rates import nearest_rate
+from scalelaw.plan.rates import nearest_rate, trend_for
 from scalelaw.plan.recipe import Setting, recipe_of, toml_of
 from scalelaw.runs import RunTable
 
@@ -26,7 +26,7 @@ def recipes(runs: RunTable, chosen: Sequence[Purchase]) -> tuple[tuple[Purchase,
             notes.append(f"no learning rates: {error}.")
     found = []
     for one in chosen:
-        rate = one.peak_lr if one.peak_lr is not None or rates is None else _rate(rates, one)
+        rate = one.peak_lr if one.peak_lr is not None or rates is None else _rate(runs, rates, one)
         found.append(replace(one, peak_lr=rate, first_seed=_first_seed(runs, one)))
     tried = runs.frame["peak_lr"] if runs.has("peak_lr") else None
     if tried is not None:
@@ -36,14 +36,19 @@ def recipes(runs: RunTable, chosen: Sequence[Purchase]) -> tuple[tuple[Purchase,
     return tuple(found), notes
 
 
-def _rate(rates: LearningRates, one: Purchase) -> float | None:
-    """The trend's rate, rounded to 3 digits; the nearest cell's where there is no trend."""
-    trend = rates.trend
+def _rate(runs: RunTable, rates: LearningRates, one: Purchase) -> float | None:
+    """The trend's rate for the batch of the sweep, rounded to 3 digits; the nearest cell's where there is no trend."""
+    trend, unit = trend_for(runs, rates, _batch(runs))
     size = one.macs_per_image if trend.size == "macs_per_image" else one.params
     length = one.epochs if trend.length == "epochs" else one.images
     if trend.status != "failed" and size is not None and length is not None:
-        return float(f"{float(trend.predict(size, length).mid):.3g}")
+        return float(f"{unit * float(trend.predict(size, length).mid):.3g}")
     return nearest_rate(rates, one.macs_per_image, one.images)
+
+
+def _batch(runs: RunTable) -> float | None:
+    """The batch size of most runs, which the sweep has; None where they do not say."""
+    return float(runs.frame["batch_size"].mode()[0]) if runs.has("batch_size") else None
 
 
 def _first_seed(runs: RunTable, one: Purchase) -> int | None:
@@ -73,7 +78,7 @@ def next_sweep(
     """
     if not chosen:
         return None, []
-    batch = float(runs.frame["batch_size"].mode()[0]) if runs.has("batch_size") else None
+    batch = _batch(runs)
     recipe, caveats = recipe_of(runs.finished(), unique, batch)
     planned = [Setting(one.variant, one.images, one.peak_lr, _seeds(one)) for one in chosen]
     return toml_of(recipe, "next", planned, batch, head), [str(caveat) for caveat in caveats]
