@@ -60,6 +60,9 @@ def test_the_command_as_json(capsys, spec):
         (["--seed", "-1"], "seed = -1"),
         (["--size-exponent", "2"], "between 0 and 1"),
         (["--bend", "-1"], "bend"),
+        (["--rate", "inf"], "rate = inf must be positive and finite"),
+        (["--set", "A=-3"], "has no best size"),
+        (["--set", "E=inf"], "has no best size"),
     ],
 )
 def test_the_command_names_mistakes(capsys, spec, flags, said):

@@ -35,13 +35,18 @@ def optimum(truth: Truth, layout: Layout, flop: float, unique: float | None = No
     `unique` images are at hand; the layout's number unless given.
 
     Raises:
-        UserError: when loss falls up to the edge of what is searched, so that there is no best size.
+        UserError: when loss falls up to the edge of what is searched, or is none, so that there is no best size.
     """
     from scipy.optimize import minimize_scalar
 
+    none = UserError(
+        f"simulate: law {truth.law.word!r} has no best size at {flop:.3g} FLOP near the sweep's; mend its numbers"
+    )
     if isinstance(truth.law, SizeData) and truth.law.alpha > 0 and truth.law.beta > 0:
-        N, _ = truth.law.optimum(flop, k=6.0)
-        return float(N), float(truth.law.optimal_loss(flop, k=6.0))
+        found = float(truth.law.optimum(flop, k=6.0)[0]), float(truth.law.optimal_loss(flop, k=6.0))
+        if not all(0 < value < np.inf for value in found):
+            raise none
+        return found
 
     at_hand = layout.unique_images if unique is None else unique
 
@@ -53,13 +58,11 @@ def optimum(truth: Truth, layout: Layout, flop: float, unique: float | None = No
     grid = np.linspace(logs.min() - BEYOND, logs.max() + BEYOND, 401)
     at = int(np.argmin(loss(grid)))
     if at in (0, len(grid) - 1):
-        raise UserError(
-            f"simulate: law {truth.law.word!r} has no best size at {flop:.3g} FLOP near the sweep's; mend its numbers"
-        )
-    found = minimize_scalar(
+        raise none
+    lowest = minimize_scalar(
         lambda x: float(loss(x)), bounds=(grid[at - 1], grid[at + 1]), method="bounded", options={"xatol": 1e-10}
     )
-    return float(np.exp(found.x)), float(found.fun)
+    return float(np.exp(lowest.x)), float(lowest.fun)
 
 
 def targets(truth: Truth, layout: Layout, flop: float) -> dict[str, Target]:

@@ -41,9 +41,11 @@ class RateBasin:
     scatter: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rate", "size", "diverges"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"learning-rate basin: {name} = {getattr(self, name)!r} must be positive")
+        for name in ("rate", "size"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise UserError(f"learning-rate basin: {name} = {getattr(self, name)!r} must be positive and finite")
+        if not self.diverges > 0:
+            raise UserError(f"learning-rate basin: diverges = {self.diverges!r} must be positive")
         for name in ("bend", "scatter"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise UserError(f"learning-rate basin: {name} = {getattr(self, name)!r} must be 0 or more, and finite")
