@@ -113,3 +113,15 @@ def test_what_only_the_grid_shows_has_its_line_too(tmp_path):
     last = len(path.read_text().splitlines())
     words = "part 1: [train] core_hours, value 2 of 2: 1e-30 core-hours buy N0 less than one image; raise it"
     assert mistakes(path) == (f"{path}:{last}: {words}",)
+
+
+def test_no_text_may_hold_a_nul_which_no_file_system_takes(tmp_path):
+    """Python ends with a ValueError where a path holds one."""
+    path = tmp_path / "spec.toml"
+    data = '[data]\nsource = "folder"\npath = "x\\u0000y"\n'
+    parent = '[parent]\nweights = ["published.npz", "\\u0000"]\n'
+    path.write_text("".join({**PARTS, "data": data, "parts": parent}.values()))
+    said = "holds the character \\u0000; leave it out"
+    assert mistakes(path) == (f"{path}:5: [data] path: {said}", f"{path}:12: [parent] weights: {said}")
+    path.write_text('extends = "\\u0000"\n')
+    assert mistakes(path) == (f"{path}:1: extends: {said}",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def read_layers(path: Path) -> list[Layer]:
     """A spec's file and what it extends, the outermost base first.
 
     Raises:
-        UserError: when a file cannot be read or is not TOML, or when files extend each other in a circle.
+        UserError: when a file cannot be read, is not TOML or holds a NUL, or when files extend each other in a circle.
     """
     layers = [_read(path, str(path), "scalelaw init writes example specs")]
     seen = [path.resolve()]
@@ -106,7 +106,25 @@ def _read(path: Path, called: str, mend: str) -> Layer:
         raise UserError(f"{path}:{line}: is not TOML: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(_not_toml(path, content, str(error))) from error
-    return Layer(raw, str(path), positions.lines(text), text)
+    layer = Layer(raw, str(path), positions.lines(text), text)
+    if nul := list(_with_nul(raw)):
+        raise UserError(*[f"{layer.place(*at)}: {_key(at)}: holds the character \\u0000; leave it out" for at in nul])
+    return layer
+
+
+def _with_nul(value: Any, at: positions.Path = ()) -> Iterator[positions.Path]:
+    """Where texts stand that hold a NUL, with which no file can be looked for."""
+    if isinstance(value, str) and "\0" in value:
+        yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, one in inside:
+        yield from _with_nul(one, (*at, step))
+
+
+def _key(at: positions.Path) -> str:
+    """A place in a file as messages write it: [section] key."""
+    names = [step for step in at if isinstance(step, str)]
+    return f"[{'.'.join(names[:-1])}] {names[-1]}" if names[1:] else names[0]
 
 
 def _not_toml(path: Path, content: bytes, message: str) -> str:
