@@ -19,7 +19,7 @@ jax = pytest.importorskip("jax", reason="the trainer needs jax")
 
 from scalelaw import architecture, compute, stopping  # noqa: E402
 from scalelaw.sweep import recipes  # noqa: E402
-from scalelaw.train import evaluation, loop, origin, step, trace  # noqa: E402
+from scalelaw.train import evaluation, loop, origin, schedule, step, trace  # noqa: E402
 from scalelaw.train.checkpoint import Checkpoints  # noqa: E402
 from scalelaw.train.data import Batch, Order, hierarchy  # noqa: E402
 from scalelaw.train.meter import Meter  # noqa: E402
@@ -70,7 +70,7 @@ class Bench:
         self.opened.append(Checkpoints(self.folder / "checkpoint", here, minutes=0, warn=pytest.fail))
         return self.opened[-1]
 
-    def run(self, *, kill_after: int | None = None, evaluate: Any = None) -> loop.Outcome:
+    def run(self, *, kill_after: int | None = None, evaluate: Any = None, stop_at: float | None = None) -> loop.Outcome:
         """Runs to the end, or until so many steps are done."""
         done = 0
 
@@ -85,10 +85,10 @@ class Bench:
         if evaluate is not None:
             programs = dataclasses.replace(programs, evaluate=evaluate)
         order = Order(7, SOURCE.train_images, IMAGES, BATCH, self.copies)
-        schedule = loop.Schedule(order, 0.4, 5, 0, Meter(1e6, compute.hardware("cpu")))
+        planned = loop.Schedule(order, 0.4, 5, 0, Meter(1e6, compute.hardware("cpu")), stop_at=stop_at)
         rows = trace.Trace(self.folder / "trace")
         try:
-            return loop.run(schedule, programs, self.source, self.rules, rows, self.events.append, self.checkpoints)
+            return loop.run(planned, programs, self.source, self.rules, rows, self.events.append, self.checkpoints)
         finally:
             for checkpoints in self.opened:
                 checkpoints.close()
@@ -259,3 +259,15 @@ def test_a_network_that_guesses_is_told_from_one_that_is_sure_and_wrong(loss, er
     """ln 4 = 1.3863; error .75 within 3 x sqrt(.25 x .75 / 1000) = .041."""
     found = evaluation.guessing(evaluation.Evaluation(loss, error, 1000), 4)
     assert (found is not None) == sentence
+
+
+def test_killed_between_where_it_is_to_be_held_and_the_evaluation_there_it_goes_on_to_that(programs, tmp_path):
+    """Held without it, a run would be open at its rung for ever, and every call would hold it where it is."""
+    bench = Bench(programs, tmp_path)
+    with pytest.raises(Killed):
+        bench.run(kill_after=46, stop_at=0.25)  # from step 40 on it is due, and step 63 is the next to be evaluated
+    for _ in range(2):  # called again it stays there
+        with pytest.raises(schedule.Held):
+            bench.run(stop_at=0.25)
+        assert [event["images"] for event in bench.said("evaluated")] == [31 * BATCH, 63 * BATCH]
+        assert max(map(int, os.listdir(tmp_path / "checkpoint"))) == 63

@@ -274,9 +274,10 @@ class _Training:
         raise SystemExit(stopping.PREEMPTED)  # another process of this run was asked
 
     def _hold(self, metrics: dict[str, Any]) -> None:
-        """Ends at the evaluation at which the run is to be held."""
+        """Ends at the evaluation at which the run is to be held, or where it goes on behind that one."""
         share, whole = self.schedule.stop_at, self.order.images
-        if share is not None and share * whole <= self._images() < whole:
+        evaluated = max((step for step in self.evaluate_after if step <= self.now.step), default=0)
+        if share is not None and share * whole <= evaluated * self.order.batch_size and self._images() < whole:
             if metrics:  # else it is where its checkpoint has it
                 self._save(metrics, wait=True)
             raise Held
