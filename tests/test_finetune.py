@@ -19,7 +19,7 @@ from scalelaw import architecture  # noqa: E402
 from scalelaw.cli.sweeps import record_sweep  # noqa: E402
 from scalelaw.runs import ResultsFolder, RunTable  # noqa: E402
 from scalelaw.sweep import PlannedRun, expand, read_spec  # noqa: E402
-from scalelaw.train import final, nfnet  # noqa: E402
+from scalelaw.train import final, nfnet, weights  # noqa: E402
 from scalelaw.train.origin import Elsewhere  # noqa: E402
 from scalelaw.train.packing import unpacked  # noqa: E402
 from scalelaw.train.worker import Worker  # noqa: E402
@@ -159,3 +159,22 @@ def test_a_parent_that_is_gone_fails_the_run_with_a_line(case):
     (error,) = RunTable.load(case.folder / "results" / "gone").frame["error"]
     assert "no such file" in error
     assert "\n" not in error
+
+
+def test_a_file_of_weights_that_has_changed_meanwhile_is_refused_and_no_failure(case, monkeypatch):
+    monkeypatch.chdir(case.folder)
+    weights.save(case.folder / "published.npz", case.params)
+    text = FINETUNE.replace('"fine"', '"file"') + "weights = 'published.npz'\n[model]\nvariants = ['N0']\n"
+    (case.folder / "file.toml").write_text(text)
+    spec = read_spec(case.folder / "file.toml")
+    (run,) = expand(spec)
+    results = ResultsFolder(case.folder / "results" / "file", new=True)
+    record_sweep(results, spec, [run])
+    worker = Bench(results, lambda event: None)
+    worker._programs, worker._sources = case.worker._programs, case.worker._sources
+    weights.save(case.folder / "published.npz", weights_of(case.parent, seed=1))
+    with pytest.raises(Elsewhere, match="has changed since the sweep was planned"):
+        worker.work([run.run_id])
+    assert results.statuses([run.run_id]) == {run.run_id: "pending"}
+    weights.save(case.folder / "published.npz", case.params)
+    assert worker.work([run.run_id]) == 0

@@ -21,6 +21,7 @@ from scalelaw.sweep.config import ParentConfig
 from scalelaw.train import nfnet, weights
 from scalelaw.train.final import final_weights
 from scalelaw.train.optimizer import HEAD_KERNEL
+from scalelaw.train.origin import Elsewhere
 
 HEAD = HEAD_KERNEL[0]
 """The module that is begun anew."""
@@ -57,7 +58,8 @@ def of_config(config: ParentConfig, variant: Variant) -> dict[str, Any]:
     """The body that a fine-tuned run begins at, from where its configuration says.
 
     Raises:
-        UserError: as `of_run` and `of_file`, or when the file is no longer the one of the plan.
+        UserError: as `of_run` and `of_file`.
+        Elsewhere: when the file is no longer the one of the plan: the run cannot go on here, and has not failed.
     """
     if config.run is not None:
         return of_run(kept.brought(config.path), variant, averaged=config.averaged)
@@ -67,7 +69,7 @@ def of_config(config: ParentConfig, variant: Variant) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{config.path}: cannot be read ({error.strerror}); bring the file back") from error
     if found != config.weights:
-        raise UserError(f"{config.path}: has changed since the sweep was planned; bring the old file back, or plan a "
+        raise Elsewhere(f"{config.path}: has changed since the sweep was planned; bring the old file back, or plan a "
                         "new sweep")  # fmt: skip
     return of_file(Path(config.path), variant)
 

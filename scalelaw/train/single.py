@@ -58,7 +58,8 @@ def trained(
     Its final weights are in place when this returns; row and checkpoints are the caller's.
 
     Raises:
-        Elsewhere: when the checkpoint was made with other data or on other devices.
+        Elsewhere: when the checkpoint was made with other data or on other devices, or a file of published weights
+            that the run begins at has changed.
         LeaseLost: when the run is no longer this process's; nothing has been written since.
         SystemExit, KeyboardInterrupt: when a signal asked to stop.
         Held: where `stop_at` says so.

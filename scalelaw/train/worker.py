@@ -142,7 +142,7 @@ class Worker:
 
         Raises:
             LeaseLost: when the run has become another process's meanwhile; its row is that one's to write.
-            Elsewhere: when the run's checkpoint was made with other data or on other devices.
+            Elsewhere: as `single.trained`.
         """
         started = datetime.now(UTC)
         if processes.leads():
