@@ -6,13 +6,18 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
-from tiny_sweep import repeatable, scalelaw, spec
+from stored_sweep import commit, quick_world
+from tiny_sweep import TINY, repeatable, scalelaw, spec
 
+from scalelaw.launch.halving import next_rung
 from scalelaw.launch.status import sweep_status
+from scalelaw.launch.two_trials import planned_cells
 from scalelaw.learning_rate.halving import CLEAR, FEWEST, kept
 from scalelaw.runs import ResultsFolder, RunTable, files
-from scalelaw.runs.traces import traces
+from scalelaw.runs.traces import schema, traces
+from scalelaw.sweep import expand, read_spec
 
 
 def test_the_better_half_goes_on():
@@ -40,6 +45,28 @@ def test_halving_goes_with_a_grid_of_rates_alone(tmp_path):
     answer = scalelaw("sweep", spec(tmp_path), "-o", tmp_path / "out", "--halving", "--lr", "two-trial")
     assert answer.returncode == 2
     assert "two trials leave nothing to stop" in answer.stderr
+
+
+def test_in_a_store_evaluations_count_wherever_they_were_made_and_of_runs_that_are_done(tmp_path, monkeypatch):
+    """A machine's mirror of a store holds no trace of what others trained, nor of runs that have their row."""
+    world = quick_world(tmp_path, monkeypatch)
+    rates = "[0.0001, 0.001, 0.1, 0.4, 0.8]"
+    text = TINY.replace("[200, 600]", "400").replace("[0.4, 0.8]", rates).replace("[0, 1]", "[0]\nevaluations = 4")
+    runs = expand(read_spec(spec(tmp_path, text)))
+    results = world.on("a", new=True)
+    results.begin({"name": "tiny", "runs": [run.run_id for run in runs]},
+                  {run.run_id: run.config.to_json() for run in runs})  # fmt: skip
+    best = runs[-1]
+    commit(results, best.run_id)
+    for run in runs:
+        done = 400 if run is best else 200
+        seen = [{"images_seen": at, "val_loss": 2.0 - run.config.train.peak_lr} for at in range(100, done + 1, 100)]
+        files.write_parquet(world.stored / run.run_id / "trace" / "part-000000.parquet",
+                            pa.Table.from_pylist(seen, schema=schema()))  # fmt: skip
+    for machine in ("a", "b"):
+        rung = next_rung(planned_cells(runs), world.on(machine))
+        found = [sorted(run.config.train.peak_lr for run in some) for some in (rung.open, rung.stopped)]
+        assert (rung.stop_at, *found) == (None, [0.1, 0.4], [0.0001, 0.001])
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def next_rung(cells: Sequence[PlannedCell], results: ResultsFolder) -> Rung:
 
 def _evaluations(results: ResultsFolder, run_ids: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
     """Images seen and held-out loss of every evaluation, by run."""
-    table = traces(results.root, run_ids).to_table(columns=["run_id", "images_seen", "val_loss"])
+    table = traces(results.bring_traces(run_ids), run_ids).to_table(columns=["run_id", "images_seen", "val_loss"])
     table = table.filter(pc.is_valid(table["val_loss"])).sort_by("images_seen")
     found: dict[str, list[tuple[int, float]]] = {}
     for row in table.to_pylist():

@@ -241,6 +241,10 @@ class ResultsFolder:
             parts[0] = parts[0].filter(pa.array(keep))
         return arrow.concatenated(parts).sort_by("run_id"), problems, {**compacted, **fresh}
 
+    def bring_traces(self, run_ids: Iterable[str]) -> Path:
+        """The folder that the traces of some runs are in; from an object store they are brought first."""
+        return self.root
+
     def compact(self) -> None:
         """Rewrites `runs.parquet` from the rows. Rows that change meanwhile no longer have the stamps noted there."""
 
