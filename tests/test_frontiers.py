@@ -234,3 +234,26 @@ def test_sizes_too_few_for_a_surface_leave_a_note():
     assert found.size.status == "failed"
     assert any("no surface" in note for note in found.notes)
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_run_of_unknown_flop_has_those_that_follow_from_its_size_and_images():
+    runs = demo(0.5, grid=False)
+    partly = runs.frame.copy()
+    partly.loc[[3, 10], "train_flop"] = np.nan
+    found, whole = frontier(RunTable.from_frame(partly)), frontier(runs)
+    assert found.size.slope == pytest.approx(whole.size.slope, rel=1e-9)
+
+
+def test_unknown_flop_that_nothing_gives_are_refused_by_their_row():
+    partly = demo(0.5, grid=False).frame.drop(columns=["macs_per_image", "variant"])
+    partly.loc[3, "train_flop"] = np.nan
+    with pytest.raises(UserError, match="train_flop must be positive and finite, see row 4"):
+        frontier(RunTable.from_frame(partly))
+
+
+def test_a_run_of_unknown_epochs_leaves_the_training_set_known():
+    partly = demo(0.5, grid=False).frame.drop(columns=["unique_images"], errors="ignore")
+    partly.loc[3, "epochs"] = np.nan
+    found = frontier(RunTable.from_frame(partly))
+    assert found.unique_images == pytest.approx(IMAGES, rel=1e-3)
+    assert "one pass" in str(found)

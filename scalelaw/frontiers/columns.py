@@ -126,6 +126,8 @@ def columns_of(best: RunTable, basis: Basis | None, notes: list[str], *, mixed: 
     if has_flop:
         flop = best.train_flop.astype(float)
         data = best.images_seen.astype(float) if has_data else flop / size
+        if has_data and size_name == "macs_per_image":
+            flop = np.where(np.isnan(flop), MACS_PER_FLOP * size * data, flop)
     else:
         data, _ = best.variable("D")
         flop = MACS_PER_FLOP * size * data
@@ -136,8 +138,9 @@ def columns_of(best: RunTable, basis: Basis | None, notes: list[str], *, mixed: 
             "--column D='...'"
         )
     compute_name = _compute_name(best, basis, mixed, notes)
-    compute = best.column(compute_name).astype(float) if best.has(compute_name) else flop
-    for name, values in {size_name: size, "images_seen": data, "val_loss": loss, compute_name: compute}.items():
+    compute = flop if compute_name == "train_flop" else best.column(compute_name).astype(float)
+    needed = {size_name: size, "train_flop": flop, "images_seen": data, "val_loss": loss, compute_name: compute}
+    for name, values in needed.items():
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if len(bad):
             rows = ", ".join(str(row + 1) for row in bad[:5])
@@ -165,8 +168,9 @@ def _unique(best: RunTable, data: Array) -> float | None:
     """Images in the training set; the largest number where there are several, None where it is unknown."""
     if best.has("unique_images"):
         return float(best.frame["unique_images"].max())
-    if best.has("epochs"):
-        return float(np.exp(np.mean(np.log(data / best.epochs.astype(float)))))
+    if best.has("epochs") and (best.epochs.astype(float) > 0).any():
+        epochs = best.epochs.astype(float)
+        return float(np.exp(np.mean(np.log((data / epochs)[epochs > 0]))))
     return None
 
 
