@@ -16,7 +16,7 @@ from scalelaw.figures.legend import Entry, Group, block, mark, model_key, shared
 from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain
 from scalelaw.figures.panels import Layout, outer, row
 from scalelaw.frontiers import frontier
-from scalelaw.frontiers.columns import best_of, columns_of
+from scalelaw.frontiers.columns import best_of, columns_of, one_training_set
 from scalelaw.frontiers.equal_compute import TOLERANCE, Budget, basin
 from scalelaw.frontiers.minima import log_size_interval, minima, noise_of
 from scalelaw.runs import RunTable
@@ -39,7 +39,8 @@ def collect(runs: RunTable) -> Numbers:
     """
     best = best_of(runs)
     notes = list(best.notes)
-    columns = columns_of(best, "core_hours", notes)
+    best = one_training_set(best, notes)
+    columns = columns_of(best, None, notes)
     surface = frontier(best).surface
     found = minima(columns, surface, TOLERANCE, notes)
     if not found.exact:

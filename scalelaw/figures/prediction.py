@@ -20,7 +20,7 @@ from scalelaw.figures.loss_vs_compute import flop_per_core_hour
 from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_words, tags, with_known
 from scalelaw.figures.panels import Layout
 from scalelaw.frontiers import frontier
-from scalelaw.frontiers.columns import best_of, columns_of
+from scalelaw.frontiers.columns import best_of, columns_of, one_training_set
 from scalelaw.plan import Plan, predict
 from scalelaw.runs import RunTable
 
@@ -55,7 +55,8 @@ def collect(runs: RunTable, outcomes: RunTable | None = None, budget: budgets.Bu
     plan = predict(runs, budget)
     best = best_of(runs)
     notes = list(best.notes)
-    columns = columns_of(best, "core_hours", notes)
+    best = one_training_set(best, notes)
+    columns = columns_of(best, None, notes)
     unit = float(np.exp(np.mean(np.log(columns.compute / columns.flop))))  # of the compute axis a FLOP
     known = models(runs)
     names = {plan.variant, *(model_of_run(after) if after is not None else ())} - {row["name"] for row in known}
@@ -93,8 +94,8 @@ def collect(runs: RunTable, outcomes: RunTable | None = None, budget: budgets.Bu
 
 def _front(runs: RunTable, target: float) -> Numbers:
     """Lowest loss at given compute on the fitted surface, over the runs and out to the budget, with its 95 % band."""
-    best = best_of(runs)
-    columns = columns_of(best, "core_hours", [])
+    best = one_training_set(best_of(runs), [])
+    columns = columns_of(best, None, [])
     front = frontier(best)
     path, surface = front.approaches["surface"]["size"], front.surface
     if surface is None or not np.isfinite(path.slope):

@@ -19,7 +19,7 @@ from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, statu
 from scalelaw.figures.panels import Layout
 from scalelaw.fitting.straightness import t_quantile
 from scalelaw.frontiers import frontier
-from scalelaw.frontiers.columns import best_of, columns_of
+from scalelaw.frontiers.columns import best_of, columns_of, one_training_set
 from scalelaw.learning_rate import optimal_learning_rates
 from scalelaw.runs import RunTable
 
@@ -37,7 +37,8 @@ def collect(runs: RunTable) -> Numbers:
     """
     best = best_of(runs)
     notes = list(best.notes)
-    columns = columns_of(best, "core_hours", notes)
+    best = one_training_set(best, notes)
+    columns = columns_of(best, None, notes)
     front = frontier(best)
     if front.surface is None or front.surface.status == "failed":
         why = next((note for note in front.notes if note.startswith("no surface")), "the loss surface failed")

@@ -16,7 +16,7 @@ from scalelaw.figures import style
 from scalelaw.figures.legend import Entry, Group, mark, model_key, shared_key, stroke
 from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_text
 from scalelaw.figures.panels import Layout, outer, row
-from scalelaw.frontiers.columns import best_of, columns_of
+from scalelaw.frontiers.columns import best_of, columns_of, one_training_set
 from scalelaw.frontiers.surface import fit_surface
 from scalelaw.runs import RunTable
 
@@ -39,7 +39,8 @@ def collect(runs: RunTable) -> Numbers:
     """
     best = best_of(runs)
     notes = list(best.notes)
-    columns = columns_of(best, "core_hours", notes)
+    best = one_training_set(best, notes)
+    columns = columns_of(best, None, notes)
     names = np.array(model_of_run(best))
     cheap = [~_held_out(columns.compute, factor) for factor in CUT_OFFS]
     factors = [factor for factor, left in zip(CUT_OFFS, cheap, strict=True) if left.sum() >= FEWEST]

@@ -17,7 +17,7 @@ from scalelaw.figures.legend import Entry, banded, key, mark, model_key, stroke
 from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain, status_text, with_interval
 from scalelaw.figures.panels import Layout
 from scalelaw.frontiers import Frontier, Trend, frontier
-from scalelaw.frontiers.columns import Columns, best_of, columns_of
+from scalelaw.frontiers.columns import Columns, best_of, columns_of, one_training_set
 from scalelaw.laws import Split
 from scalelaw.runs import RunTable
 
@@ -40,7 +40,8 @@ def collect(runs: RunTable) -> Numbers:
     """
     best = best_of(runs)
     notes = list(best.notes)
-    columns = columns_of(best, "core_hours", notes)
+    best = one_training_set(best, notes)
+    columns = columns_of(best, None, notes)
     front = frontier(best)
     if front.surface is None:
         why = next((note for note in front.notes if note.startswith("no surface")), "no surface could be fitted")
