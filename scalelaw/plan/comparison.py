@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.errors import UserError, nearest
-from scalelaw.frontiers.columns import Basis, best_of
+from scalelaw.frontiers.columns import Basis, best_of, one_training_set
 from scalelaw.plan.budget import REFUSE_BEYOND, WARN_BEYOND, extrapolation
 from scalelaw.plan.crossing import Crossing, crossing
 from scalelaw.plan.fronts import (
@@ -160,8 +160,10 @@ def compare(
         raise UserError(
             f"compare: unknown front {front!r}{nearest(str(front), list(KINDS))} (known: {', '.join(KINDS)})"
         )
-    tables = best_of(a), best_of(b)
+    sets: tuple[list[str], list[str]] = [], []
+    tables = one_training_set(best_of(a), sets[0]), one_training_set(best_of(b), sets[1])
     warnings = different_data(*tables)
+    warnings += [f"{name}: {note}." for name, notes in zip("AB", sets, strict=True) for note in notes]
     common = basis_of(*tables, basis)
     sides = tuple(Side.of(with_flop(table) if common == "train_flop" else table, common) for table in tables)
     factor = max(at / side.high for side in sides)
