@@ -84,20 +84,14 @@ class Model:
         weight = lax.psum(jnp.sum(weights), AXES)
         total = weight if self.layout.accumulate == 1 else self.batch_size
 
-        def loss_of(network: Any, rows: tuple[Inputs, jax.Array, dict[str, jax.Array]]) -> jax.Array:
-            inputs, weights, keys = rows
+        def loss_of(parts: Any, rows: tuple[Inputs, jax.Array, dict[str, jax.Array]]) -> jax.Array:
+            network, (inputs, weights, keys) = self._opened(parts), rows
             images, labels = self.source.images(arrays, inputs, training=True)
             logits = self._logits(network, images, **rates, **keys)
             return jnp.sum(cross_entropy(logits, labels, self.rules.label_smoothing) * weights) / total
 
         pieces = pieces_of(len(weights), max(self.variant.widths)) if self._ready.standardises else 1
-        rows = inputs, weights, keys
-        if pieces == 1:
-            loss, parts = jax.value_and_grad(lambda parts: loss_of(self._opened(parts), rows))(params)
-        else:
-            network, close = jax.vjp(self._opened, params)
-            loss, found = _summed(jax.value_and_grad(loss_of), network, rows, pieces)
-            (parts,) = close(found)
+        loss, parts = _summed(jax.value_and_grad(loss_of), params, (inputs, weights, keys), pieces)
         # Where parameters are cut, the gradient of gathering them has summed over that axis already.
         gradients = self._where_cut(parts, lambda x, _: lax.psum(x, AXES[0]), lambda x: lax.psum(x, AXES))
         return {"loss": lax.psum(loss, AXES), "weight": weight / total, "gradients": gradients}
@@ -171,10 +165,18 @@ def _keys(key: jax.Array, inputs: Inputs) -> jax.Array:
     return jax.vmap(lambda epoch, index: fold(fold(base, epoch), index))(inputs["epoch"], inputs["index"])
 
 
-def _summed(function: Callable[[Any, Any], Any], network: Any, rows: Any, pieces: int) -> Any:
-    """The sum of what a function of the network and of rows gives for equal pieces of the rows, one after the other."""
+def _summed(function: Callable[[Any, Any], tuple[jax.Array, Any]], params: Any, rows: Any, pieces: int) -> Any:
+    """The sum of a loss and its gradients for equal pieces of the rows, one after the other.
+
+    Kernels are standardised once, XLA takes that out of the loop; its gradient is taken for every piece. Summing the
+    gradients of standardised kernels instead saves 4 % of N8's step and costs 40 more loops, a second of compiling.
+    """
+    if pieces == 1:
+        return function(params, rows)
     cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), rows)
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, network, rows))
-    return lax.scan(
-        lambda so_far, piece: (jax.tree.map(jnp.add, so_far, function(network, piece)), None), nothing, cut
-    )[0]
+    nothing = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+
+    def added(so_far: Any, piece: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, so_far, function(params, piece)), None
+
+    return lax.scan(added, nothing, cut)[0]
