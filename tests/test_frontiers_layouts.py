@@ -120,7 +120,7 @@ def test_core_hours_that_are_unknown_are_not_made_up(capsys, tmp_path):
     assert "has no core_hours; take --basis train_flop" in err
     code, out, _ = run(capsys, tmp_path / "runs.csv")
     assert code == 0
-    assert "core_hours are unknown: compute is train_flop" in out
+    assert "without core_hours: compute is train_flop" in out
 
 
 def test_several_training_sets_leave_repeats_of_the_small_ones_out():

@@ -43,6 +43,8 @@ def figures(
     results: Results,
     out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")] = Path("figures"),
     outcomes: Annotated[str | None, arg(metavar="PATH")] = None,
+    basis: Literal["core_hours", "train_flop"] | None = None,
+    mixed_basis: bool = False,
     column: Column = (),
     json: Json = False,
 ) -> int:
@@ -51,12 +53,15 @@ def figures(
     Args:
         out: Folder for the figures.
         outcomes: Runs trained after a prediction: its figure shows them beside it, at their median compute.
+        basis: What compute is; core-hours where they are known. Figures of fine-tuned runs keep core-hours.
+        mixed_basis: Take core-hours that were measured in some runs and estimated in others together.
     """
     from scalelaw import figures as drawing
 
     names = column_map(column)
     later = None if outcomes is None else load(outcomes, names)
-    paths, skipped = drawing.write(load(results, names), out, outcomes=later)
+    runs = load(results, names)
+    paths, skipped = drawing.write(runs, out, outcomes=later, basis=basis, mixed=mixed_basis)
     if json:
         print_json({"written": [str(path) for path in paths], "skipped": list(skipped)})
         return 0

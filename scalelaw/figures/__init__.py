@@ -43,8 +43,10 @@ from scalelaw.figures import (
     style,
     surface,
 )
+from scalelaw.figures.basis import on_basis
 from scalelaw.figures.numbers import Numbers
 from scalelaw.figures.panels import Layout, page
+from scalelaw.frontiers.columns import Basis
 from scalelaw.runs import RunTable
 
 
@@ -58,6 +60,7 @@ class Sheet:
         layout: numbers -> how many panels, how they stand, and their height.
         several: whether `draw` takes a sequence of axes.
         concerns: whether the figure is about such a table at all; where it is not, it is drawn only when asked for.
+        hours: whether its compute is core-hours whatever basis the others are drawn on.
     """
 
     collect: Callable[[RunTable], Numbers]
@@ -65,6 +68,7 @@ class Sheet:
     layout: Callable[[Numbers], Layout]
     several: bool = False
     concerns: Callable[[RunTable], bool] = lambda _: True
+    hours: bool = False
 
     def make(self, numbers: Numbers) -> Figure:
         """The figure; the user's matplotlib settings play no part and are not changed."""
@@ -89,9 +93,10 @@ FIGURES: dict[str, Sheet] = {
         error_vs_compute.layout,
         several=True,
         concerns=lambda runs: runs.has("parent"),
+        hours=True,
     ),
     "error_vs_loss": Sheet(
-        error_vs_loss.collect, error_vs_loss.draw, _single(2.8), concerns=lambda runs: runs.has("parent")
+        error_vs_loss.collect, error_vs_loss.draw, _single(2.8), concerns=lambda runs: runs.has("parent"), hours=True
     ),
     "figure2": Sheet(loss_vs_compute.collect, loss_vs_compute.draw, _single(2.6)),
     "figure3": Sheet(optimal_lr.collect, optimal_lr.draw, _single(2.2)),
@@ -115,7 +120,13 @@ class Written(NamedTuple):
 
 
 def write(
-    runs: RunTable, folder: str | Path, names: Sequence[str] | None = None, *, outcomes: RunTable | None = None
+    runs: RunTable,
+    folder: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    outcomes: RunTable | None = None,
+    basis: Basis | None = None,
+    mixed: bool = False,
 ) -> Written:
     """Draws figures of `runs` into `folder` as <name>.pdf, <name>.png and <name>.json.
 
@@ -125,10 +136,12 @@ def write(
         names: of `FIGURES`; all that concern the runs when None. One that is asked for by name must be drawn, others
             may be skipped.
         outcomes: runs trained after a prediction, for its figure, which then must be drawn.
+        basis: what compute is; core-hours where they are known when None. Figures of fine-tuned runs keep core-hours.
+        mixed: take core-hours that were measured in some runs and estimated in others together.
 
     Raises:
-        UserError: for an unknown name, a named figure that cannot be drawn, no figure at all, outcomes without their
-            figure, or a folder that cannot be written.
+        UserError: for an unknown name, an unknown basis or one that the table does not have, a named figure that cannot
+            be drawn, no figure at all, outcomes without their figure, or a folder that cannot be written.
     """
     unknown = [name for name in names or () if name not in FIGURES]
     if unknown:
@@ -142,10 +155,11 @@ def write(
         needed.add("prediction")
         beside = partial(prediction.collect, outcomes=outcomes)
         sheets["prediction"] = replace(sheets["prediction"], collect=beside)
+    based = on_basis(runs, basis, mixed)
     collected, missing = {}, {}
     for name, sheet in sheets.items():
         try:
-            collected[name] = sheet.collect(runs)
+            collected[name] = sheet.collect(runs if sheet.hours else based)
         except UserError as error:
             missing[name] = [f"{name}: {message}" for message in error.messages]
     skipped = [sentence for sentences in missing.values() for sentence in sentences]

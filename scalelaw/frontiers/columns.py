@@ -97,7 +97,7 @@ def _compute_name(best: RunTable, basis: Basis | None, mixed: bool, notes: list[
     if not best.has("core_hours"):
         if basis == "core_hours":
             raise UserError(f"{best.source}: has no core_hours; take --basis train_flop, or name them with --column")
-        notes.append("core_hours are unknown: compute is train_flop")
+        notes.append("without core_hours: compute is train_flop")
         return "train_flop"
     counts = best.frame["core_hours_basis"].value_counts().to_dict() if best.has("core_hours_basis") else {}
     if len(counts) > 1 and not mixed:
