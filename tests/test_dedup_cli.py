@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
@@ -22,6 +23,8 @@ from PIL import Image
 from scalelaw.cli import main
 from scalelaw.dedup import exclusions, sources
 from scalelaw.errors import UserError
+from scalelaw.sweep.config import DataSection
+from scalelaw.sweep.disk import split
 
 RNG = np.random.default_rng(0)
 IMAGES = [made.dead_leaves(RNG, 64, 100) for _ in range(12)]
@@ -80,6 +83,26 @@ def test_a_list_is_read_back(capsys, suffix):
     assert found.facts["fingerprint"] == sources.listing(Path("train")).fingerprint
     names = [picture.name for picture in sources.pictures(Path("train"))]
     assert [names[k] for k in found.indices] == list(found.names[: len(found.indices)])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".txt"])
+def test_near_duplicates_whose_names_are_no_text_leave_training(capsys, suffix):
+    """A file's name is any bytes; what one system wrote another must leave out."""
+    named = {"cats/caf\udce9.jpg", "dogs/00001.jpg", "dogs/00002.jpg"}
+    Path("train/dogs/00000.jpg").rename("train/cats/caf\udce9.jpg")
+    out = said(capsys, "train", "--against", "held", "-o", f"list{suffix}")
+    assert "cats/caf\ufffd.jpg" in out
+    assert set(exclusions.read(Path(f"list{suffix}")).names) == named
+    found = split(DataSection(source="folder", path="train", exclude=f"list{suffix}", holdout_images=1))
+    assert named - {found.held.name(int(row)) for row in found.held_rows} == set(found.excluded)
+    assert not named & {found.images.name(int(row)) for row in found.train_rows}
+    pairs = json.loads(said(capsys, "train", "--against", "held", "--json"))["against"]["pairs"]
+    assert "cats/caf\ufffd.jpg" in [pair["name"] for pair in pairs]
+
+
+def test_a_list_in_parquet_is_text_where_its_names_are(capsys):
+    said(capsys, "train", "--against", "held", "-o", "list.parquet")
+    assert {str(pq.read_schema("list.parquet").field(name).type) for name in ("name", "other")} == {"string"}
 
 
 @pytest.mark.parametrize("content", ["", "a.jpg\n", "# {}\nname\nx\n", "# [\n"])

@@ -99,6 +99,17 @@ def test_what_lies_beside_the_images_of_a_folder_is_no_obstacle(here):
     assert (run.config.data.excluded_images, run.config.data.excluded_holdout_images) == (2, 1)
 
 
+def test_files_whose_names_are_no_text_leave_too(here):
+    Path("fine/dogs/00000.jpg").rename("fine/dogs/caf\udce9.jpg")
+    Path("fine/cats/00003.jpg").rename("fine/cats/caf\udce9.jpg")  # no near-duplicate: left out by the list before
+    Path("before.txt").write_bytes(b"cats/caf\xe9.jpg\n")
+    results = ResultsFolder(Path("results/fine"), new=True)
+    (run,) = expand(without_duplicates(read_spec(spec('resolution = 32\nexclude = "before.txt"')), results))
+    split = disk.split(run.config.data)
+    left = names(split.train_rows, split.images) | names(split.held_rows, split.held)
+    assert left == {f"cats/{k:05d}.jpg" for k in range(12) if k != 3}
+
+
 def as_rows(kind: str, place: str, images: list[bytes]) -> dict[str, Any]:
     """The images in two files of a kind, of classes 0 and 1, and what [data] says of them."""
     for k, part in enumerate((images[:6], images[6:])):

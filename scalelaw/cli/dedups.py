@@ -144,7 +144,8 @@ def _answer(hashed: list[Hashed], found: dict[str, Found], radius: int, least: f
         answer["held_out"] = _source(hashed[1])
     for name, one in found.items():
         answer[name] = {"compared": one.compared, "looked_at": one.looked_at, "cut": one.cut,
-                        "pairs": [asdict(pair) for pair in one.pairs]}  # fmt: skip
+                        "pairs": [asdict(pair) | {"name": _shown(pair.name), "other": _shown(pair.other)}
+                                  for pair in one.pairs]}  # fmt: skip
     answer["warnings"] = list(_warnings(found, len(excluded), len(hashed[0].kept)))
     return answer
 
@@ -211,7 +212,13 @@ def _table(found: Found, heading: str) -> list[str]:
     return lines
 
 
+def _shown(name: str) -> str:
+    """A name as text that can be printed: bytes that are no UTF-8 are marks."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _short(name: str) -> str:
+    name = _shown(name)
     return name if len(name) <= NAME_WIDTH else f"...{name[3 - NAME_WIDTH :]}"
 
 

@@ -117,7 +117,8 @@ def _lists(data: DataConfig, parents: DataConfig, results: ResultsFolder, dry_ru
         names = exclusion.names_in(before, key) if before else set()
         sets = (str(one.digest) + one.image_key for one in (data, parents))  # files of one name and size may differ
         told = "\n".join([listing.fingerprint, theirs.fingerprint, *sets, *sorted(names)])
-        path = found[key] = results.root / f"{LISTS}{hashlib.sha256(told.encode()).hexdigest()[:12]}.txt"
+        told_as = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        path = found[key] = results.root / f"{LISTS}{told_as}.txt"
         if not path.exists():
             if dry_run:
                 return None
@@ -156,4 +157,5 @@ def _write(path: Path, ours: Listing, theirs: Listing, names: set[str], results:
     facts = {"train": str(ours.path), "fingerprint": ours.fingerprint, "images": len(one.kept), "radius": RADIUS,
              "correlation": CORRELATION, "against": str(theirs.path), "against_fingerprint": theirs.fingerprint,
              "excluded": len(every)}  # fmt: skip
-    files.write_text(path, "".join([f"# {json.dumps(facts)}\n", *(f"{name}\n" for name in every)]))
+    text = "".join([f"# {json.dumps(facts)}\n", *(f"{name}\n" for name in every)])
+    files.write_text(path, text, errors="surrogateescape")

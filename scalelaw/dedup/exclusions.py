@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from scalelaw.dedup.pairs import Pair
 from scalelaw.errors import UserError
 from scalelaw.runs import files
+from scalelaw.sweep.disk.exclusion import text_of
 
 KINDS = (".parquet", ".csv", ".txt")
 _MARK = "# "
@@ -39,6 +40,8 @@ class Exclusions:
 def write(path: Path, pairs: Sequence[Pair], facts: dict[str, Any]) -> None:
     """Writes a list: Parquet or CSV with each image's near-duplicate beside it, or text, an image's name a line.
 
+    Names that are no UTF-8 are written as the bytes that they are on disk; columns of Parquet that hold one are binary.
+
     Args:
         path: ends in .parquet, .csv or .txt.
         pairs: by index, an image once.
@@ -50,7 +53,7 @@ def write(path: Path, pairs: Sequence[Pair], facts: dict[str, Any]) -> None:
     check(path)
     told = json.dumps(facts)
     if path.suffix == ".parquet":
-        table = pa.Table.from_pylist([asdict(pair) for pair in pairs], schema=_schema())
+        table = pa.table([_array(field, pairs) for field in fields(Pair)], [field.name for field in fields(Pair)])
         files.write_parquet(path, table.replace_schema_metadata({"scalelaw.dedup": told}))
         return
     text = io.StringIO()
@@ -61,7 +64,7 @@ def write(path: Path, pairs: Sequence[Pair], facts: dict[str, Any]) -> None:
         rows.writerows(asdict(pair) for pair in pairs)
     else:
         text.writelines(f"{pair.name}\n" for pair in pairs)
-    files.write_text(path, text.getvalue())
+    files.write_text(path, text.getvalue(), errors="surrogateescape")
 
 
 def check(path: Path) -> None:
@@ -86,9 +89,10 @@ def read(path: Path) -> Exclusions:
         told = (table.schema.metadata or {}).get(b"scalelaw.dedup")
         if told is None or not {"index", "name"} <= set(table.column_names):
             raise UserError(f"{path}: was not written by `scalelaw dedup`; write it again")
-        return Exclusions(tuple(table["index"].to_pylist()), tuple(table["name"].to_pylist()), json.loads(told))
+        names = tuple(map(text_of, table["name"].to_pylist()))
+        return Exclusions(tuple(table["index"].to_pylist()), names, json.loads(told))
     try:
-        first, *lines = path.read_text(encoding="utf-8").splitlines()
+        first, *lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         facts = json.loads(first.removeprefix(_MARK))
         if path.suffix == ".txt":
             return Exclusions((), tuple(lines), facts)
@@ -100,6 +104,10 @@ def read(path: Path) -> Exclusions:
         raise UserError(f"{path}: was not written by `scalelaw dedup`; write it again") from error
 
 
-def _schema() -> pa.Schema:
-    kinds = {"int": pa.int64(), "float": pa.float64()}
-    return pa.schema([pa.field(field.name, kinds.get(str(field.type), pa.string())) for field in fields(Pair)])
+def _array(field: Field[Any], pairs: Sequence[Pair]) -> pa.Array:
+    values = [getattr(pair, field.name) for pair in pairs]
+    kind = {"int": pa.int64(), "float": pa.float64()}.get(str(field.type), pa.string())
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # a text of Parquet is UTF-8
+        return pa.array([value.encode("utf-8", "surrogateescape") for value in values], pa.binary())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,10 +23,10 @@ from scalelaw.dedup.thumbnails import SIDE, Thumbnails, thumbnails
 from scalelaw.errors import UserError
 from scalelaw.runs import files
 
-VERSION = 1
+VERSION = 2
 """Of a part's content; another number makes every part anew."""
 SCHEMA = pa.schema({
-    "name": pa.string(),
+    "name": pa.binary(),  # a file's name is any bytes
     "error": pa.string(),
     "digest": pa.binary(16),
     "thumbnail": pa.binary(SIDE * SIDE),
@@ -82,7 +81,7 @@ class Kept:
         return found
 
     def names(self, indices: NDArray[np.int64]) -> dict[int, str]:
-        """What images are called, by their index."""
+        """What images are called, by their index; bytes that are no UTF-8 as surrogates, as Python names files."""
         wanted = np.unique(indices)
         found: dict[int, str] = {}
         bounds = np.searchsorted(wanted, self.start)
@@ -90,7 +89,8 @@ class Kept:
             mine = wanted[bounds[k] : bounds[k + 1]]
             if len(mine):
                 names = pq.read_table(path, columns=["name"])["name"].take(pa.array(mine - self.start[k])).to_pylist()
-                found.update(zip(mine.tolist(), names, strict=True))
+                texts = (name.decode("utf-8", "surrogateescape") for name in names)
+                found.update(zip(mine.tolist(), texts, strict=True))
         return found
 
 
@@ -151,8 +151,8 @@ def make(part: Part, path: Path) -> int:
     return len(rows)
 
 
-def _row(picture: Picture) -> tuple[str, str | None, bytes | None, bytes | None]:
-    name = os.fsencode(picture.name).decode("utf-8", "replace")
+def _row(picture: Picture) -> tuple[bytes, str | None, bytes | None, bytes | None]:
+    name = picture.name.encode("utf-8", "surrogateescape")
     try:
         content = picture.read()
         if isinstance(content, bytes):
@@ -182,7 +182,8 @@ def _load(listing: Listing, paths: tuple[Path, ...]) -> Kept:
         corrupt.append(wrong)
         digests.append(_bytes(table["digest"], 16).view(np.uint64))
         for row in np.flatnonzero(wrong):
-            mistakes.append(CorruptImage(table["name"][row].as_py(), table["error"][row].as_py()))
+            name = table["name"][row].as_py().decode("utf-8", "replace")
+            mistakes.append(CorruptImage(name, table["error"][row].as_py()))
     return Kept(
         listing,
         paths,

@@ -79,9 +79,9 @@ class Writes(Protocol):
     def __call__(self, path: Path, write: Content, /) -> None: ...
 
 
-def write_text(path: Path, text: str, through: Writes | None = None) -> None:
-    """Writes UTF-8 text atomically."""
-    (through or write_atomically)(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def write_text(path: Path, text: str, through: Writes | None = None, errors: str = "strict") -> None:
+    """Writes UTF-8 text atomically; with errors="surrogateescape" names of files that are no UTF-8 are as on disk."""
+    (through or write_atomically)(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors=errors))
 
 
 def write_json(path: Path, value: Any, through: Writes | None = None) -> None:

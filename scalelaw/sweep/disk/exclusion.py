@@ -61,7 +61,7 @@ def names_in(place: str, key: str = "exclude") -> set[str]:
     path = Path(place)
     try:
         if path.suffix == ".parquet":
-            return set(map(str, pq.read_table(path, columns=["name"])["name"].to_pylist()))
+            return set(map(text_of, pq.read_table(path, columns=["name"])["name"].to_pylist()))
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
         text = text.partition("\n")[2] if text.startswith(FACTS) else text
         if path.suffix == ".csv":
@@ -74,3 +74,8 @@ def names_in(place: str, key: str = "exclude") -> set[str]:
         raise UserError(
             f"[data] {key}: {place} has no column 'name'; name the list that scalelaw dedup wrote"
         ) from error
+
+
+def text_of(name: object) -> str:
+    """A name in a column of Parquet: binary where one is no UTF-8, whose bytes become surrogates."""
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
