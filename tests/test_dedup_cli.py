@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -121,11 +122,26 @@ def test_other_files_are_no_lists(content):
     (["train", "--against", "held", "--max-corrupt", "2"], "--max-corrupt 2"),
     (["train", "--against", "held", "--workers", "0"], "--workers 0"),
     (["train", "--within", "--decoys"], "--decoys"),
+    (["train", "--against", "held", "--column", "photo"],
+     "--column photo: train and held have no columns, which Parquet and ArrayRecord files have; leave it out"),
+    (["set.npz", "--within", "--column", "images"], "--column images: set.npz has no columns"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(capsys, argv, says):
+    np.savez("set.npz", images=np.zeros((2, 8, 8), np.uint8))
     err = said(capsys, *argv, code=2)
     assert err.count("\n") == 1
     assert says in err
+
+
+def test_a_column_is_of_the_path_that_has_columns(capsys):
+    """Held-out images may be files while those of training are rows."""
+    rows = {"photo": [made.jpeg(image) for image in (*IMAGES[4:], IMAGES[0])], "image": [b"none"] * 9}
+    pq.write_table(pa.table(rows), "train.parquet")
+    for argv in (["train.parquet", "--against", "held"], ["held", "--against", "train.parquet"]):
+        answer = json.loads(said(capsys, *argv, "--column", "photo", "--json"))
+        assert [{pair["name"], pair["other"]} for pair in answer["against"]["pairs"]] == [
+            {"train.parquet:8", "00000.jpg"}
+        ]
 
 
 def test_corrupt_images_are_named_and_too_many_stop_it(capsys):

@@ -76,10 +76,13 @@ def dedup(
         raise UserError(*mistakes)
     if out is not None:
         exclusions.check(out)
+    listings = [sources.listing(path, column) for path in (train, against) if path is not None]
+    if column is not None and not any(listing.has_columns for listing in listings):
+        paths = " and ".join(str(listing.path) for listing in listings)
+        raise UserError(f"--column {column}: {paths} {'have' if len(listings) > 1 else 'has'} no columns, which "
+                        "Parquet and ArrayRecord files have; leave it out")  # fmt: skip
     with Reading(json) as progress:
-        paths = [train] if against is None else [train, against]
-        hashed = [hashed_images(sources.listing(path, column), cache_folder(cache), workers, max_corrupt, progress)
-                  for path in paths]  # fmt: skip
+        hashed = [hashed_images(listing, cache_folder(cache), workers, max_corrupt, progress) for listing in listings]
         settings: dict[str, Any] = {"radius": radius, "least": correlation, "each": progress}
         found: dict[str, Found] = {}
         if against is not None:

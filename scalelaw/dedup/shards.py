@@ -50,7 +50,7 @@ def listing(path: Path, column: str | None, kind: str | None, beside: int | None
         parts, told = parquet.parts(Path(root), files, column), fingerprint(files)
     else:
         parts, told = array_records.parts(Path(root), files, column), array_records.told_by(Path(root), files)
-    return Listing(path, parts, told, 0 if beside is None else beside - len(files))
+    return Listing(path, parts, told, 0 if beside is None else beside - len(files), has_columns=True)
 
 
 def _kind(path: Path, names: list[str]) -> str:

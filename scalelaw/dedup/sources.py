@@ -60,12 +60,14 @@ class Listing:
         parts: in order; together all images, in the order of their indices.
         fingerprint: SHA-256 of the names and sizes of the files, relative to `path`.
         others: files there that are no images by their name, passed over.
+        has_columns: whether images lie in one of several columns, or features, of their files.
     """
 
     path: Path
     parts: tuple[Part, ...]
     fingerprint: str
     others: int = 0
+    has_columns: bool = False
 
     @property
     def images(self) -> int:
