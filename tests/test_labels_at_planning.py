@@ -127,6 +127,63 @@ def test_records_of_something_else_are_refused_and_damaged_ones_passed_over():
         plan(image_key="label")
 
 
+def listed(*rows: int, name: str = "out.txt") -> str:
+    """A list of images of `records`, by their rows."""
+    Path(name).write_text("".join(f"a-{row // 20}.array_record:{row % 20}\n" for row in rows))
+    return name
+
+
+def test_records_that_a_list_leaves_out_are_passed_over():
+    """Whatever they are, and whether or not the whole file was read before; the others are judged as they were."""
+    held = set(disk.split_order(40, 0)[:8].tolist())
+    first, second, third, fourth = sorted(set(range(20)) - held)[:4]
+    other = image_files.example(b"x", 0).replace(b"image", b"photo")
+    records("set", **{f"at{first}": 9, f"at{second}": -1, f"at{third}": other, f"at{fourth}": 6})
+    for left_out, words in (((second, third), rf"a-0.array_record:{first}: 'label' is 9"),
+                            ((first, second), rf"a-0.array_record:{third}: the record has no feature 'image'"),
+                            ((first, third), rf"a-0.array_record:{second}: 'label' is -1"),
+                            ((first, second, third), rf"a-0.array_record:{fourth}: 'label' is 6")):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            plan(exclude=listed(*left_out), holdout_images=8)
+    plan(exclude=listed(first, second, third, fourth), holdout_images=8)
+
+
+def test_what_is_remembered_of_a_whole_file_serves_a_list_too():
+    out, other = (int(row) for row in disk.split_order(40, 0)[[20, 30]])
+    records("set")
+    plan()
+    swap(out)
+    plan(exclude=listed(other))  # reads no record
+    for path in Path("set").iterdir():
+        os.utime(path, ns=(0, 0))
+    for known in range(2):
+        with pytest.raises(UserError, match=rf":{out % 20}: 'label' is 9"):
+            plan(exclude=listed(other))
+        if not known:
+            plan(exclude=listed(out))
+        with pytest.raises(UserError, match=rf":{out % 20}: 'label' is 9"):
+            plan()
+    plan(exclude=listed(out))
+
+
+def test_a_list_counts_for_the_half_that_it_is_of():
+    order = disk.split_order(40, 0)
+    held, trained = int(order[0]), int(order[20])
+    records("set", **{f"at{held}": 9})
+    for key, words in (("exclude", f":{held % 20}: 'label' is 9"), ("holdout_exclude", None)):
+        if words is None:
+            plan(holdout_images=8, **{key: listed(held)})
+        else:
+            with pytest.raises(UserError, match=words):
+                plan(holdout_images=8, **{key: listed(held, trained)})
+    records("set")
+    records("other", at3=9, at30=7)
+    with pytest.raises(UserError, match=r"other/a-0.array_record:3: 'label' is 9"):
+        plan(holdout_path="other", exclude=listed(3, 30))
+    few = {"holdout_path": "other", "holdout_images": 2}
+    plan(**few, holdout_exclude=listed(3, 30))
+
+
 def swap(at: int) -> None:
     """Puts files with another label in place, of the same sizes and times."""
     stamps = {path: path.stat() for path in sorted(Path("set").iterdir())}

@@ -12,9 +12,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from scalelaw.errors import UserError
 from scalelaw.runs import files
@@ -30,18 +32,30 @@ Deciding = list[tuple[int, int]]
 _known: dict[str, Deciding] = {}  # for a process that may not write the cache
 
 
-def check(images: Records) -> None:
+def check(images: Records, left_out: Collection[int] = ()) -> None:
     """Reads every label, but those of files that were read before, and compares them with the number of classes.
 
     A record that cannot be read is passed over: training takes another in its place and counts it.
 
+    Args:
+        left_out: rows that nothing is to read, passed over too. What is remembered of a whole file serves whatever is
+            left out, but where one of those is the first that is no class.
+
     Raises:
         UserError: naming the first record whose label is none of the classes, or which lacks a feature.
     """
-    keys = [_key(images, file) for file in range(len(images.files))]
-    found = {file: known for file, key in enumerate(keys) if (known := _remembered(key)) is not None}
-    unknown = [file for file in range(len(keys)) if file not in found]
-    for file, deciding in _read(images, unknown):
+    without = _by_file(images, left_out)
+    keys, found = {}, {}
+    for file in range(len(images.files)):
+        keys[file] = _key(images, file)
+        known = _remembered(keys[file])
+        if without[file] and (known is None or _first_misfit(images, known) in without[file]):
+            keys[file] = _key(images, file, without[file])
+            known = _remembered(keys[file])
+        if known is not None:
+            found[file] = known
+    unknown = [file for file in keys if file not in found]
+    for file, deciding in _read(images, unknown, without):
         found[file] = deciding
         _remember(keys[file], deciding)
     for file in sorted(found):
@@ -49,6 +63,19 @@ def check(images: Records) -> None:
             if not 0 <= label < images.classes:
                 row = int(images.starts[file]) + record
                 raise UserError(f"[data] classes: {images.misfit(row, label)}; {_mend(label)}")
+
+
+def _by_file(images: Records, rows: Collection[int]) -> list[frozenset[int]]:
+    """The records of every file that are among some rows."""
+    ordered = np.sort(np.fromiter(rows, np.int64, len(rows)))
+    ends = np.searchsorted(ordered, images.starts)
+    return [frozenset((ordered[ends[file] : ends[file + 1]] - images.starts[file]).tolist())
+            for file in range(len(images.files))]  # fmt: skip
+
+
+def _first_misfit(images: Records, deciding: Deciding) -> int | None:
+    """The first record of a file whose label is none of the classes."""
+    return next((record for record, label in deciding if not 0 <= label < images.classes), None)
 
 
 def _mend(label: int) -> str:
@@ -72,7 +99,7 @@ def deciding_of(labels: Iterable[tuple[int, int]]) -> Deciding:
     return kept
 
 
-def _read(images: Records, wanted: list[int]) -> Iterator[tuple[int, Deciding]]:
+def _read(images: Records, wanted: list[int], without: list[frozenset[int]]) -> Iterator[tuple[int, Deciding]]:
     """Files with what decides of each, in order; by threads, which wait for the disk, a stretch of a file each."""
     counts = [int(images.starts[file + 1] - images.starts[file]) for file in wanted]
     jobs = [(file, at, min(STRETCH, count - at))
@@ -80,9 +107,14 @@ def _read(images: Records, wanted: list[int]) -> Iterator[tuple[int, Deciding]]:
     for file, count in zip(wanted, counts, strict=True):
         if not count:
             yield file, []
+
+    def stretch(job: tuple[int, int, int]) -> Deciding:
+        file, at, count = job
+        return _stretch(images, file, range(at, at + count), without[file])
+
     began, done, said, parts = time.monotonic(), 0, False, []
     with ThreadPoolExecutor(min(LISTING_THREADS, len(jobs)) or 1) as pool:
-        for job, part in zip(jobs, pool.map(lambda job: _stretch(images, *job), jobs), strict=True):
+        for job, part in zip(jobs, pool.map(stretch, jobs), strict=True):
             file, at, count = job
             parts += part
             done += count
@@ -98,9 +130,11 @@ def _read(images: Records, wanted: list[int]) -> Iterator[tuple[int, Deciding]]:
                       f"with their images, once; about {clock(left)} to go", file=sys.stderr)  # fmt: skip
 
 
-def _stretch(images: Records, file: int, first: int, count: int) -> Deciding:
+def _stretch(images: Records, file: int, within: range, passed: frozenset[int]) -> Deciding:
     def labels() -> Iterator[tuple[int, int]]:
-        for inside, record in enumerate(contents(images.reader(file), first, count), first):
+        for inside, record in enumerate(contents(images.reader(file), within.start, len(within)), within.start):
+            if inside in passed:
+                continue
             try:
                 yield inside, images.parsed(int(images.starts[file]) + inside, record)[1]
             except UserError:
@@ -111,11 +145,15 @@ def _stretch(images: Records, file: int, first: int, count: int) -> Deciding:
     return deciding_of(labels())
 
 
-def _key(images: Records, file: int) -> str:
-    """What a file's labels are remembered by: they are read anew when its size or time of change does not agree."""
+def _key(images: Records, file: int, passed: frozenset[int] = frozenset()) -> str:
+    """What a file's labels are remembered by: they are read anew when its size or time of change does not agree.
+
+    Args:
+        passed: records that were passed over.
+    """
     path = os.path.abspath(os.path.join(images.root, images.files[file]))
     facts = os.stat(path)
-    told = repr((VERSION, path, facts.st_size, facts.st_mtime_ns, images.image_key, images.label_key))
+    told = repr((VERSION, path, facts.st_size, facts.st_mtime_ns, images.image_key, images.label_key, *sorted(passed)))
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

@@ -77,7 +77,7 @@ def complete(data: DataSection) -> DataConfig:
     found = split(data)
     for images in dict.fromkeys((found.images, found.held)):
         if isinstance(images, Records):
-            labels.check(images)
+            labels.check(images, _left_out(data, found, images))
     settings = data.model_dump(exclude_defaults=True)
     return DataConfig(**{
         **settings, "classes": found.images.classes, "train_images": len(found.train_rows),
@@ -85,6 +85,15 @@ def complete(data: DataSection) -> DataConfig:
         "excluded_images": len(found.excluded), "holdout_exclude_digest": found.holdout_exclude_digest,
         "excluded_holdout_images": len(found.held_excluded),
     })  # fmt: skip
+
+
+def _left_out(data: DataSection, found: Split, images: ImageSet) -> list[int]:
+    """Rows of one place that a list leaves out of the half, or the halves, that would be taken from there."""
+    if images is found.images:
+        names = {*found.excluded, *(found.held_excluded if images is found.held else ())}
+    else:  # of held-out images all that are named, however few are taken
+        names = exclusion.names_in(data.holdout_exclude, "holdout_exclude") if data.holdout_exclude else set()
+    return [row for row, name in enumerate(images.names()) if name in names] if names else []
 
 
 def is_there(data: DataSection) -> bool:
