@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import image_files
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from disk_sections import refused, section
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,18 +22,8 @@ def place(tmp_path):
     return image_files.folder(tmp_path / "folder", 40)
 
 
-def section(place, source="folder", **more):
-    return DataSection(source=source, path=str(place), **more)
-
-
 def names(found, rows, images=None):
     return [(images or found.images).name(int(row)) for row in rows]
-
-
-def refused(section):
-    with pytest.raises(UserError) as caught:
-        with_digest(section)
-    return list(caught.value.messages)
 
 
 def test_a_folder_is_listed_in_one_order_with_its_labels(place):
@@ -159,161 +143,6 @@ def test_facts_need_no_second_look_at_the_disk(place):
     assert (facts.classes, facts.resolution, facts.train_images) == (4, 64, 32)
     assert (data_facts(DataConfig(source="folder", train_images=3)).resolution, data.eval_side) == (224, 73)
     assert section(place).eval_side == 256
-
-
-# Parquet
-
-
-def test_parquet_rows_are_read_from_many_files_in_order(tmp_path):
-    for k in range(3):
-        image_files.parquet(tmp_path / "sub" / f"part-{k}.parquet", range(10 * k, 10 * k + 10), plain=k == 1)
-    whole = split(section(tmp_path, "parquet")).images
-    assert whole.count == 30
-    assert [whole.name(row) for row in (0, 10, 29)] == [
-        "sub/part-0.parquet:0",
-        "sub/part-1.parquet:0",
-        "sub/part-2.parquet:9",
-    ]
-    for row in np.random.default_rng(0).permutation(30).tolist():
-        assert whole.read(row) == (image_files.encoded(row), row % 4)
-    pattern = split(section(tmp_path / "sub" / "part-[02].*", "parquet")).images
-    assert [pattern.name(row) for row in (0, 10)] == ["part-0.parquet:0", "part-2.parquet:0"]
-    one = split(section(tmp_path / "sub" / "part-1.parquet", "parquet")).images
-    assert one.read(3) == (image_files.encoded(13), 1)
-
-
-@pytest.mark.parametrize("held", [1, 2**30])
-@pytest.mark.parametrize("cached", [True, False])
-def test_row_groups_are_kept_or_unpacked(tmp_path, monkeypatch, held, cached):
-    from scalelaw.sweep.disk import groups, parquet
-
-    monkeypatch.setattr(groups, "HELD_BYTES", held)
-    image_files.parquet(tmp_path / "a.parquet", range(30), group=10)
-    reads = []
-    honest = parquet.Parquet._read_group
-    monkeypatch.setattr(parquet.Parquet, "_read_group", lambda self, *at: reads.append(at) or honest(self, *at))
-    images = parquet.Parquet(
-        str(tmp_path / "a.parquet"), "image", "label", cache=str(tmp_path / "c") if cached else None
-    )
-    for row in np.random.default_rng(1).integers(0, 30, 90).tolist():
-        assert images.read(row) == (image_files.encoded(row), row % 4)
-    assert len(reads) == 3 if cached or held > 1 else len(reads) > 30
-    assert (tmp_path / "c").exists() == cached
-    if cached:
-        again = parquet.Parquet(str(tmp_path / "a.parquet"), "image", "label", cache=str(tmp_path / "c"))
-        assert again.read(29)[0] == image_files.encoded(29)
-        assert len(reads) == 3  # another process finds them
-
-
-@pytest.mark.parametrize("labels", [[0] * 6, ["ant"] * 6])
-def test_images_of_one_class_are_no_set_to_learn(tmp_path, labels):
-    images = [image_files.encoded(k) for k in range(6)]
-    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "one.parquet")
-    assert refused(section(tmp_path, "parquet")) == [
-        f"{tmp_path}: 'label' has 1 class; give images of 2 to 65,536 classes"
-    ]
-    image_files.parquet(tmp_path / "two" / "two.parquet", range(8), words=isinstance(labels[0], str))
-    several = section(tmp_path / "two", "parquet", holdout_path=str(tmp_path / "one.parquet"))
-    assert with_digest(several).holdout_images == 6
-
-
-def test_hidden_folders_hold_no_rows_unless_a_pattern_names_them(tmp_path):
-    for name in ("a", "b/c", ".trash/a", "b/_temporary/c"):
-        image_files.parquet(tmp_path / f"{name}.parquet", range(5))
-    assert split(section(tmp_path, "parquet")).images.files == ["a.parquet", "b/c.parquet"]
-    assert split(section(tmp_path / "b" / "_temporary" / "*.parquet", "parquet")).images.files == ["c.parquet"]
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there it is a pattern")
-def test_what_is_no_pattern_is_said(tmp_path):
-    image_files.parquet(tmp_path / "a.parquet", range(5))
-    (line,) = refused(section(tmp_path / "**.parquet", "parquet"))
-    assert line.endswith(
-        "**.parquet is no pattern ('**' can only be an entire path component); write /**/* for all below a folder"
-    )
-
-
-def test_row_groups_in_memory_count_their_bytes_once_whichever_threads_read_them(monkeypatch):
-    """Where few fit, one may be read anew while another thread still waits for its first reading."""
-    from scalelaw.sweep.disk import groups
-
-    monkeypatch.setattr(groups, "HELD_BYTES", 400)
-
-    def read(file: int, group: int) -> pa.Array:
-        time.sleep(2e-4)
-        return pa.array([bytes([group]) * 100] * 3)
-
-    kept = groups.InMemory(read)
-
-    def ask(seed: int) -> None:
-        for group in np.random.default_rng(seed).integers(0, 3, 200).tolist():
-            assert kept.image(0, group, 1) == bytes([group]) * 100
-
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(ask, range(8)))
-    assert kept._bytes == sum(images.nbytes for images in kept._groups.values()) <= 400
-
-
-def test_an_unpacked_row_group_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    """Else a power cut leaves an empty file, whose images would count as unreadable ever after."""
-    from scalelaw.sweep.disk import groups
-
-    done: list[tuple[str, int]] = []
-    sync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (done.append(("sync", os.fstat(file).st_size)), sync(file)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(("name", os.stat(a).st_size)), replace(a, b)))
-    unpacked = groups.Unpacked(str(tmp_path / "c"), lambda file, group: pa.array([b"one", b"three"]))
-    assert unpacked.image(0, 0, 1) == b"three"
-    size = 3 * groups.WORD + 8
-    assert done == [("sync", size), ("name", size)]
-
-
-def test_another_column_of_images_is_not_taken_from_the_unpacked_ones(tmp_path):
-    from scalelaw.sweep.disk import parquet
-
-    images = {key: [image_files.encoded(first + k) for k in range(4)] for key, first in (("image", 0), ("depth", 9))}
-    pq.write_table(pa.table({**images, "label": [0, 1, 0, 1]}), tmp_path / "a.parquet")
-    for key in ("image", "depth"):
-        found = parquet.Parquet(str(tmp_path / "a.parquet"), key, "label", cache=str(tmp_path / "c"))
-        assert [found.read(row)[0] for row in range(4)] == images[key]
-
-
-def test_class_names_come_from_words_or_hugging_faces_notes(tmp_path):
-    words = image_files.parquet(tmp_path / "words.parquet", range(12), words=True)
-    found = split(section(words, "parquet")).images
-    assert (found.class_names, found.read(2)[1]) == (image_files.CLASSES, 2)
-    table = pq.read_table(image_files.parquet(tmp_path / "a.parquet", range(12)))
-    notes = {"info": {"features": {"label": {"names": ["a", "b", "c", "d", "e"], "_type": "ClassLabel"}}}}
-    pq.write_table(table.replace_schema_metadata({b"huggingface": json.dumps(notes).encode()}), tmp_path / "a.parquet")
-    found = split(section(tmp_path / "a.parquet", "parquet")).images
-    assert (found.class_names, found.classes) == (("a", "b", "c", "d", "e"), 5)
-
-
-def test_parquet_mistakes_are_said(tmp_path):
-    path = image_files.parquet(tmp_path / "a.parquet", range(12), image_key="img", label_key="y")
-    lines = refused(section(path, "parquet"))
-    assert len(lines) == 2
-    assert "has no column 'image'" in lines[0]
-    assert "(columns: id, img, y); name it with image_key" in lines[0]
-    assert with_digest(section(path, "parquet", image_key="img", label_key="y")).classes == 4
-    assert "'id' is int64; give encoded images" in refused(section(path, "parquet", image_key="id", label_key="y"))[0]
-    assert "one class per image" in refused(section(path, "parquet", image_key="img", label_key="img"))[0]
-
-    def labelled(labels):
-        pq.write_table(pa.table({"image": [b"x"] * len(labels), "label": labels}), tmp_path / "b.parquet")
-        return section(tmp_path / "b.parquet", "parquet")
-
-    assert "b.parquet, row 2: has no 'label'" in refused(labelled([0, 1, None, 1, 1]))[0]
-    assert "b.parquet, row 1: 'label' is -1" in refused(labelled([0, -1, 1, 1, 1]))[0]
-    assert "a fifth is held out" in refused(labelled([0, 1]))[0]
-    (tmp_path / "c.parquet").write_bytes(b"text")
-    assert "c.parquet: not a Parquet file" in refused(section(tmp_path / "c.parquet", "parquet"))[0]
-    assert "is not there; name a Parquet file" in refused(section(tmp_path / "d.parquet", "parquet"))[0]
-    assert "holds no such file" in refused(section(tmp_path / "*.pq", "parquet"))[0]
-    assert len(list(tmp_path.iterdir())) == 3  # nothing was written
-
-
-# Settings
 
 
 @pytest.mark.parametrize(

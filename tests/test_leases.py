@@ -1,12 +1,9 @@
 """Leases, held by real processes: one at a time, over when it dies, and never used by one that has lost it.
 
-Without the file lock, as on a folder whose locks every machine keeps to itself, the claim alone must do. A process of
-another machine is one that says so: nothing of it can then be looked up here.
+A process of another machine is one that says so: nothing of it can then be looked up here.
 """
 
 import errno
-import json
-import os
 import random
 import signal
 import subprocess
@@ -15,13 +12,11 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from lease_cases import LOCKS, taken, two_runs, until
 from result_rows import losses, row, snapshot
 
 from scalelaw.errors import UserError
-from scalelaw.runs import ResultsFolder, claims
-from scalelaw.runs.lease import LeaseLost, is_held, lease
-
-LOCKS = pytest.mark.parametrize("locks", ["on", "off"])
+from scalelaw.runs.lease import LeaseLost, lease
 
 HOLDER = """
 import os, signal, sys, time
@@ -55,10 +50,7 @@ with results.lease("a") as held:
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    monkeypatch.setenv("SCALELAW_LEASE_SECONDS", "1")
-    folder = ResultsFolder(tmp_path / "results", new=True)
-    folder.begin({"name": "t", "runs": ["a", "b"]}, {"a": {}, "b": {}})
-    return folder
+    return two_runs(tmp_path, monkeypatch)
 
 
 @contextmanager
@@ -71,18 +63,6 @@ def holding(results, doing="hold", where="here"):
             yield holder
         finally:
             holder.kill()
-
-
-def until(condition, seconds=100.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.02)
-
-
-def taken(results):
-    with results.lease("a") as held:
-        return held is not None
 
 
 @LOCKS
@@ -211,26 +191,6 @@ def test_processes_that_start_at_the_same_instant_never_have_a_run_twice(results
     assert not list(results.root.glob("*/.claim-*")) + list(results.root.glob("*/held"))
 
 
-def test_of_many_that_end_a_dead_claim_one_does(results):
-    dead = claims.stake(results.root / "a")
-    assert [claims.end(results.root / "a", dead.token) for _ in range(3)] == [True, False, False]
-    mine = claims.stake(results.root / "a")
-    assert not claims.end(results.root / "a", dead.token), "a late one must not end the next holder's"
-    assert claims.read(results.root / "a").token == mine.token
-    assert claims.stake(results.root / "a") is None
-
-
-def test_a_process_number_that_came_again_is_not_taken_for_the_holder(results):
-    run = results.root / "a"
-    claim = claims.stake(run)
-    beat = run / "held" / claim.token / "beat"
-    facts = json.loads(beat.read_text())
-    assert (facts["pid"], claims.read(run).is_dead) == (os.getpid(), False)
-    beat.write_text(json.dumps({**facts, "started": "1"}))
-    assert claims.read(run).is_dead
-    assert taken(results)
-
-
 def test_a_file_system_without_locks_is_no_obstacle(results, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -242,17 +202,6 @@ def test_a_file_system_without_locks_is_no_obstacle(results, monkeypatch):
         assert not taken(results)
 
 
-def test_one_look_at_another_machines_lease_believes_a_young_beat(results):
-    run = results.root / "a"
-    claim = claims.stake(run)
-    beat = run / "held" / claim.token / "beat"
-    beat.write_text(json.dumps({**json.loads(beat.read_text()), "boot": "another"}))
-    assert is_held(run / "lease")
-    os.utime(beat, (time.time() - 3600,) * 2)
-    assert not is_held(run / "lease")
-    assert not taken(results), "to take it, its silence must be watched"
-
-
 WATCHER = """
 import sys
 from pathlib import Path
@@ -261,25 +210,6 @@ print("looking", flush=True)
 while True:
     is_held(Path(sys.argv[1]))
 """
-
-
-@LOCKS
-@pytest.mark.parametrize("content", ["", "[1]", '{"host": "far"}', '{"host": "far", "boot": "b'])
-def test_a_claim_that_a_power_cut_tore_is_waited_for_and_then_ended(results, monkeypatch, locks, content):
-    """Whose it is nobody can read: it counts as another machine's, and does not keep the run for ever."""
-    monkeypatch.setenv("SCALELAW_LOCKS", locks)
-    torn = results.root / "a" / "held" / "0123abcd"
-    torn.mkdir(parents=True)
-    (torn / "beat").write_text(content)
-    with results.lease("a") as held:
-        assert held is None
-    assert results.is_held("a")
-    assert results.must_watch("a").token == "0123abcd"
-    until(lambda: results.must_watch("a") is None)
-    assert not results.is_held("a")
-    with results.lease("a") as held:
-        assert held is not None
-    assert not (results.root / "a" / "held").exists()
 
 
 def test_looking_at_a_lease_does_not_keep_it_from_anybody(results):
@@ -303,15 +233,3 @@ def test_settings_are_checked(results, monkeypatch, name, value, words):
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f"{name}={value}: {words}"), lease(results.root / "a" / "lease"):
         pass
-
-
-def test_a_process_that_may_not_be_looked_at_is_not_taken_for_dead(results, monkeypatch):
-    """As where /proc hides what belongs to others: then its number alone must do."""
-    run = results.root / "a"
-    claims.stake(run)
-    monkeypatch.setattr(claims, "_stat", lambda pid: None)
-    assert not claims.read(run).is_dead
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
-    monkeypatch.setattr(claims.os, "getpid", lambda: ended.pid)
-    assert claims.Claim("x", claims.here(), 1.0).is_dead
