@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
 from scalelaw import stopping
-from scalelaw.compute import Stopwatch
 from scalelaw.runs import Status
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.train import processes
@@ -24,9 +22,11 @@ from scalelaw.train.checkpoint import Checkpoints
 from scalelaw.train.data import Source
 from scalelaw.train.evaluation import Evaluation, Stopped, diverging, evaluate, guessing
 from scalelaw.train.functions import State
+from scalelaw.train.outcome import Outcome
 from scalelaw.train.schedule import Held, Schedule, learning_rate
 from scalelaw.train.standing import Standing
 from scalelaw.train.step import Programs
+from scalelaw.train.stopwatch import Stopwatch
 from scalelaw.train.supply import Supply
 from scalelaw.train.trace import Trace
 
@@ -36,27 +36,6 @@ DIVERGED_EVALUATIONS = 3
 EVENT_SECONDS = 0.5
 FLUSH_SECONDS = 30.0
 Emit = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a schedule.
-
-    Attributes:
-        status: finished or diverged.
-        evaluation: the last one; None where its loss is not finite.
-        images_seen: training images shown.
-        seconds: by kind of work: train, evaluate, wait (for the next batch and for files).
-        reason: why it diverged, or what a finished run's reader should know; else None.
-        state: at the end.
-    """
-
-    status: Status
-    evaluation: Evaluation | None
-    images_seen: int
-    seconds: dict[str, float]
-    reason: str | None
-    state: State
 
 
 def run(
