@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from disk_sections import refused, section
 
-from scalelaw.sweep.disk import split
+from scalelaw.sweep.disk import split, split_order
 from scalelaw.sweep.facts import with_digest
 
 
@@ -166,3 +166,56 @@ def test_parquet_mistakes_are_said(tmp_path):
     assert "is not there; name a Parquet file" in refused(section(tmp_path / "d.parquet", "parquet"))[0]
     assert "holds no such file" in refused(section(tmp_path / "*.pq", "parquet"))[0]
     assert len(list(tmp_path.iterdir())) == 3  # nothing was written
+
+
+@pytest.mark.parametrize(("bad", "words"), [
+    (-1, "'label' is -1; labels run from 0 to 3 here, leave out what has none"),
+    (None, "has no 'label'; leave out images without a label"),
+    (2**40, "'label' is 1099511627776; labels run from 0 to 3 here"),
+])  # fmt: skip
+def test_labels_of_rows_that_a_list_leaves_out_are_passed_over(tmp_path, bad, words):
+    order = split_order(40, 0).tolist()
+    held, (other, *trained) = order[:8], sorted(order[8:])
+    labels = [k % 4 for k in range(40)]
+    for row in (held[0], trained[0], trained[-1]):
+        labels[row] = bad
+    table = pa.table({"image": [image_files.encoded(k) for k in range(40)], "label": pa.array(labels, pa.int64())})
+    pq.write_table(table.slice(0, 20), tmp_path / "a.parquet")
+    pq.write_table(table.slice(20), tmp_path / "b.parquet")
+
+    def listed(name, *rows):
+        path = tmp_path / f"{name}.txt"
+        path.write_text("".join(f"{'ab'[row // 20]}.parquet:{row % 20}\n" for row in rows))
+        return str(path)
+
+    def planned(exclude, holdout):
+        lists = {"exclude": listed("exclude", *exclude), "holdout_exclude": listed("holdout", *holdout)}
+        return section(tmp_path, "parquet", holdout_images=8, **({"classes": 4} if bad else {}), **lists)
+
+    good = with_digest(planned([held[0], trained[0], trained[-1]], [held[0]]))
+    assert (good.classes, good.train_images, good.holdout_images) == (4, 30, 7)
+    found = split(good)
+    rows = [*found.train_rows.tolist(), *found.held_rows.tolist()]
+    assert [found.images.read(row)[1] for row in rows] == [row % 4 for row in rows]
+    for exclude, holdout, named in (([other], [held[0]], trained[0]), ([trained[0]], [held[0]], trained[-1]),
+                                    ([held[0], trained[0], trained[-1]], [held[1]], held[0])):  # fmt: skip
+        (line,) = refused(planned(exclude, holdout))
+        assert line.startswith(f"{tmp_path}/{'ab'[named // 20]}.parquet, row {named % 20}: {words}")
+
+
+def test_a_word_that_only_left_out_rows_have_is_no_class_of_held_out_images(tmp_path):
+    image_files.parquet(tmp_path / "train.parquet", range(40), words=True)
+    images, labels = [image_files.encoded(k) for k in range(6)], ["ant", "bee", "eel", None, "bee", "cat"]
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "held.parquet")
+
+    def planned(*rows):
+        (tmp_path / "out.txt").write_text("".join(f"held.parquet:{row}\n" for row in rows))
+        path, lists = str(tmp_path / "held.parquet"), {"holdout_exclude": str(tmp_path / "out.txt")}
+        return section(tmp_path / "train.parquet", "parquet", holdout_path=path, **lists)
+
+    (line,) = refused(planned(3))
+    assert line == f"{tmp_path}/held.parquet: class 'eel' is not among the training images' 4; leave it out"
+    assert refused(planned(2)) == [f"{tmp_path}/held.parquet, row 3: has no 'label'; leave out images without a label"]
+    data = with_digest(planned(2, 3))
+    found = split(data)
+    assert sorted(found.held.read(int(row))[1] for row in found.held_rows) == [0, 1, 1, 2]

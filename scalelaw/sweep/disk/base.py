@@ -125,18 +125,13 @@ def in_threads(work: Any, items: Sequence[Any]) -> list[Any]:
 
 
 def numbered(
-    path: str, words: NDArray[Any], known: tuple[str, ...] | None
+    words: NDArray[Any], missing: NDArray[np.bool_], known: tuple[str, ...] | None
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """Labels (int32) of words, numbered by `known`, or in the order of the alphabet.
-
-    Raises:
-        UserError: for a word that `known` lacks.
-    """
-    names = known if known is not None else tuple(sorted(set(words.tolist())))
+    """Labels (int32) of words, numbered by `known`, or in the order of the alphabet; -1 where missing or not known."""
+    names = known if known is not None else tuple(sorted(set(words[~missing].tolist())))
     number = {name: k for k, name in enumerate(names)}
-    if foreign := sorted(set(words.tolist()) - set(number)):
-        raise UserError(f"{path}: class {foreign[0]!r} is not among the training images' {len(names)}; leave it out")
-    return np.array([number[word] for word in words.tolist()], np.int32), names
+    labels = np.array([number.get(word, -1) for word in words.tolist()], np.int32)
+    return np.where(missing, np.int32(-1), labels), names
 
 
 def agreed(path: str, noted: set[tuple[str, ...] | None]) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +38,10 @@ FOOTER_TAIL = 8
 
 @dataclass(frozen=True)
 class _File:
-    """One file's facts: its labels (numbers or words), the first row of every row group and where they end."""
+    """One file's facts: its labels (numbers or words, and which are missing), the first row of every row group."""
 
     labels: NDArray[Any]
+    missing: NDArray[np.bool_]
     starts: NDArray[np.int64]
     metadata: Any
     footer: bytes
@@ -51,7 +53,8 @@ class Parquet(ImageSet):
 
     Labels are whole numbers from 0, or words. Their names come from the words, or from Hugging Face's notes in the
     files. Nothing in them is ever unpickled. The digest is that of the files' names, sizes and footers, which hold
-    the place and size of every column and the range of the labels.
+    the place and size of every column and the range of the labels. Labels that are no class are -1: `check` refuses
+    them once it is known which rows are left out.
 
     Args:
         path: a file, a folder of files or a pattern with *.
@@ -61,7 +64,7 @@ class Parquet(ImageSet):
         cache: folder to unpack row groups in; without it those read last stay in memory.
 
     Raises:
-        UserError: when there are no files, a column is missing or of another type, or a label is missing.
+        UserError: when there are no files, or a column is missing or of another type.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Parquet(ImageSet):
         classes: int | None = None,
         cache: str | None = None,
     ) -> None:
-        self.path, self.image_key = path, image_key
+        self.path, self.image_key, self.label_key = path, image_key, label_key
         self.root, self.files = files_at(path, ENDING, WHAT)
         found = in_threads(lambda name: _facts(os.path.join(self.root, name), image_key, label_key), self.files)
         labels = [file.labels for file in found]
@@ -84,16 +87,14 @@ class Parquet(ImageSet):
         if not len(together):
             raise UserError(f"{path}: has no rows; name files with images")
         if words == {True}:
-            self.labels, self.class_names = numbered(path, together, known)
+            missing = np.concatenate([file.missing for file in found])
+            self.labels, self.class_names = numbered(together, missing, known)
             self.classes = len(self.class_names)
         else:
             self.class_names = agreed(path, {known, *(file.class_names for file in found)} - {None})
-            self.classes = len(self.class_names or ()) or classes or int(together.max()) + 1
-            if not 0 <= together.min() <= together.max() < min(self.classes, MAX_CLASSES):
-                wrong = int(np.argmax((together < 0) | (together >= min(self.classes, MAX_CLASSES))))
-                raise UserError(f"{self._place(found, wrong)}: {label_key!r} is {together[wrong]}; labels run from 0 "
-                                f"to {min(self.classes, MAX_CLASSES) - 1} here, leave out what has none")  # fmt: skip
-            self.labels = together.astype(np.int32)
+            self.classes = len(self.class_names or ()) or classes or min(int(together.max()) + 1, MAX_CLASSES)
+            fits = (together >= 0) & (together < min(self.classes, MAX_CLASSES))
+            self.labels = np.where(fits, together, -1).astype(np.int32)
         if not 2 <= self.classes <= MAX_CLASSES:
             many = f"{self.classes:,} class{'es' * (self.classes > 1)}"
             raise UserError(f"{path}: {label_key!r} has {many}; give images of 2 to {MAX_CLASSES:,} classes")
@@ -110,6 +111,30 @@ class Parquet(ImageSet):
             own = digest_of([self.digest, image_key])  # files may have several columns of images
             self._groups = Unpacked(os.path.join(cache, f"parquet-{own[:16]}"), self._read_group)
 
+    def check(self, left_out: Sequence[int]) -> None:
+        """Refuses labels that are no class.
+
+        Args:
+            left_out: rows that nothing is to read, passed over.
+
+        Raises:
+            UserError: naming the first row whose label is missing or none of the classes.
+        """
+        wrong = np.flatnonzero(self.labels < 0)
+        wrong = wrong[~np.isin(wrong, np.asarray(left_out, np.int64))]
+        if not len(wrong):
+            return
+        row = int(wrong[0])
+        file, inside = self._within(row)
+        place, label = f"{os.path.join(self.root, self.files[file])}, row {inside}", self._found[file].labels[inside]
+        if self._found[file].missing[inside]:
+            raise UserError(f"{place}: has no {self.label_key!r}; leave out images without a label")
+        if self._found[file].labels.dtype.kind == "U":
+            raise UserError(f"{self.path}: class {str(label)!r} is not among the training images' {self.classes}; "
+                            "leave it out")  # fmt: skip
+        raise UserError(f"{place}: {self.label_key!r} is {label}; labels run from 0 to {self.classes - 1} here, leave "
+                        "out what has none")  # fmt: skip
+
     def warn_of_slow_access(self) -> None:
         """Warns where row groups are read again and again, because memory does not hold them all."""
         total = sum(size_of(os.path.join(self.root, name)) for name in self.files)
@@ -122,12 +147,11 @@ class Parquet(ImageSet):
             )
 
     def name(self, row: int) -> str:
-        file = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return f"{self.files[file]}:{row - int(self._starts[file])}"
+        file, inside = self._within(row)
+        return f"{self.files[file]}:{inside}"
 
     def read(self, row: int) -> tuple[bytes, int]:
-        file = int(np.searchsorted(self._starts, row, side="right")) - 1
-        inside = row - int(self._starts[file])
+        file, inside = self._within(row)
         group = int(np.searchsorted(self._found[file].starts, inside, side="right")) - 1
         image = self._groups.image(file, group, inside - int(self._found[file].starts[group]))
         if image is None:
@@ -143,12 +167,10 @@ class Parquet(ImageSet):
             raise UserError(f"{path}: row group {group} cannot be read ({error}); bring the old file back") from error
         return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
 
-    def _place(self, found: list[_File], row: int) -> str:
-        for name, file in zip(self.files, found, strict=True):
-            if row < len(file.labels):
-                return f"{os.path.join(self.root, name)}, row {row}"
-            row -= len(file.labels)
-        raise IndexError(row)
+    def _within(self, row: int) -> tuple[int, int]:
+        """The file of a row, and the row in it."""
+        file = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return file, row - int(self._starts[file])
 
 
 def _facts(path: str, image_key: str, label_key: str) -> _File:
@@ -167,16 +189,18 @@ def _facts(path: str, image_key: str, label_key: str) -> _File:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error
-    if column.null_count:
-        row = int(np.argmax(np.asarray(column.is_null())))
-        raise UserError(f"{path}, row {row}: has no {label_key!r}; leave out images without a label")
+    missing = np.asarray(column.is_null(), bool)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     words = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if missing.any():
+        column = column.fill_null("" if words else 0)
     labels = np.array(column.to_pylist(), str) if words else column.to_numpy().astype(np.int64)
+    if not words:
+        labels = np.where(missing, -1, labels)
     groups = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
     starts = np.cumsum([0, *groups])[:-1].astype(np.int64)
-    return _File(labels, starts, metadata, footer, _class_names(schema, label_key))
+    return _File(labels, missing, starts, metadata, footer, _class_names(schema, label_key))
 
 
 def _check(path: str, schema: Any, image_key: str, label_key: str) -> None:

@@ -145,7 +145,11 @@ def split(data: DataSection, *, fresh: bool = False) -> Split:
         left_out = f" and {len(excluded)} left out" if excluded else ""
         raise UserError(f"[data] train_images: {data.path} has {images.count} images{held_out}{left_out}; ask for at "
                         f"most {len(order)}")  # fmt: skip
-    return Split(images, held, order[:train], held_rows, excluded, held_excluded)
+    found = Split(images, held, order[:train], held_rows, excluded, held_excluded)
+    for one in dict.fromkeys((images, held)):
+        if isinstance(one, Parquet) and (one.labels < 0).any():
+            one.check(_left_out(data, found, one))
+    return found
 
 
 def _digest(images: ImageSet, held: ImageSet) -> str:
