@@ -1,13 +1,15 @@
 """Compute against what DeepMind published: multiply-adds, peaks and units have to be right together."""
 
+import contextlib
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalelaw import architecture, compute
-from scalelaw.compute import HARDWARE, Budget
+from scalelaw.compute import HARDWARE, Budget, Stopwatch
 from scalelaw.errors import UserError
 
 POSITIVE = st.floats(1e-6, 1e30)
@@ -149,3 +151,22 @@ def test_a_budget_is_exactly_one_positive_finite_number(given_):
 def test_a_budget_is_a_number(value):
     with pytest.raises(UserError, match=r"times = .*must be a positive"):
         Budget(times=value)
+
+
+def test_the_stopwatch_keeps_kinds_apart(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    watch = Stopwatch()
+    for seconds in (2.0, 3.0):
+        with watch("train"):
+            now[0] += seconds
+            with watch("evaluate"):
+                now[0] += 10
+                with watch("wait"):
+                    now[0] += 100
+            now[0] += 0.5
+        now[0] += 1000  # nobody's
+    with contextlib.suppress(KeyError), watch("wait"):
+        now[0] += 7
+        raise KeyError
+    assert watch.seconds == {"train": 6.0, "evaluate": 20.0, "wait": 207.0}

@@ -10,8 +10,8 @@ import pytest
 
 jax = pytest.importorskip("jax", reason="the trainer needs jax")
 
+from scalelaw.compute import Stopwatch  # noqa: E402
 from scalelaw.train.data import Batch  # noqa: E402
-from scalelaw.train.stopwatch import Stopwatch  # noqa: E402
 from scalelaw.train.supply import Supply  # noqa: E402
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from scalelaw import stopping
+from scalelaw.compute import Stopwatch
 from scalelaw.runs import Status
 from scalelaw.sweep.recipes import Recipe
 from scalelaw.train import processes
@@ -26,7 +27,6 @@ from scalelaw.train.outcome import Outcome
 from scalelaw.train.schedule import Held, Schedule, learning_rate
 from scalelaw.train.standing import Standing
 from scalelaw.train.step import Programs
-from scalelaw.train.stopwatch import Stopwatch
 from scalelaw.train.supply import Supply
 from scalelaw.train.trace import Trace
 

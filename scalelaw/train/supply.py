@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
+from scalelaw.compute import Stopwatch
 from scalelaw.train.data import Batch
-from scalelaw.train.stopwatch import Stopwatch
 
 SLOW_SECONDS = 5e-3  # a batch that comes faster keeps no device waiting for long enough to be measured
 TIMED_EVERY = 64  # of the steps shorter than their batch; timing one costs its overlap with the batch
