@@ -195,7 +195,7 @@ def test_a_file_system_without_locks_is_no_obstacle(results, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("scalelaw.runs.lease.fcntl.flock", refuse)
+    monkeypatch.setattr("scalelaw.runs.locks.fcntl.flock", refuse)
     with results.lease("a") as held:
         assert held is not None
         assert results.statuses("a") == {"a": "running"}

@@ -52,13 +52,12 @@ def train_by_halving(
     while True:
         rung = halving.next_rung(cells, results)
         stopped = sorted(run.run_id for run in rung.stopped)
-        note = {halving.STOP_AT: rung.stop_at, halving.STOPPED: stopped}
         if not rung.open or rung == before:  # what failed again is for the next call
-            record_sweep(results, checked, planned, {**note, halving.STOP_AT: None})
+            record_sweep(results, checked, planned, {halving.STOP_AT: None}, stopped)
             results.compact()
             console.print(f"{results.shown}: {len(stopped)} runs stopped early, as pending", highlight=False)
             return closing(console, results, [run.run_id for run in planned])
-        record_sweep(results, checked, planned, note)
+        record_sweep(results, checked, planned, {halving.STOP_AT: rung.stop_at}, stopped)
         before = rung
         trainer = engines.opened(engine, checked, len(rung.open), workers, ray_address, limits)
         then = "then to their end" if rung.stop_at is None else f"up to {rung.stop_at:.0%} of their schedule"

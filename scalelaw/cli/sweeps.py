@@ -13,6 +13,8 @@ from scalelaw.cli.parents import check_parents, need_trainer
 from scalelaw.cli.tables import Json, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scalelaw.runs import ResultsFolder
     from scalelaw.sweep import PlannedRun, Spec
 
@@ -177,33 +179,61 @@ def sweep(
 
 def same_sweep(results: ResultsFolder, name: str) -> None:
     """Raises UserError when the folder holds a sweep of another name."""
-    from scalelaw.errors import UserError
     from scalelaw.runs import files
 
-    other = files.read_json(results.root / "sweep.json").get("name")
+    check_name(results, files.read_json(results.root / "sweep.json"), name)
+
+
+def check_name(results: ResultsFolder, record: dict[str, Any], name: str) -> None:
+    """Raises UserError when that record of the folder is of a sweep of another name."""
+    from scalelaw.errors import UserError
+
+    other = record.get("name")
     if other != name:
         raise UserError(f"{results.shown}: holds the sweep {other!r}, not {name!r}; choose another folder with -o")
 
 
 def record_sweep(
-    results: ResultsFolder, spec: Spec, planned: list[PlannedRun], more: dict[str, Any] | None = None
+    results: ResultsFolder,
+    spec: Spec,
+    planned: list[PlannedRun],
+    more: dict[str, Any] | None = None,
+    stopped: Sequence[str] = (),
 ) -> None:
     """Writes the folder's sweep.json, the texts of the spec and of what it extends and `more` in it, and a folder for
-    each run.
-    """
-    from scalelaw.runs import files
+    each run. What it holds of runs of other specs stays.
 
-    record = results.root / "sweep.json"
-    earlier = files.read_json(record) if record.exists() else {"runs": []}
+    Args:
+        stopped: runs of the spec that go on no more.
+    """
+    with results.recording() as earlier:
+        _record(results, spec, planned, earlier, more or {}, stopped)
+
+
+def _record(
+    results: ResultsFolder,
+    spec: Spec,
+    planned: list[PlannedRun],
+    earlier: dict[str, Any],
+    more: dict[str, Any],
+    stopped: Sequence[str],
+) -> None:
+    from scalelaw.launch.halving import STOPPED
+
+    if earlier:  # of a launcher that began at the same moment
+        check_name(results, earlier, spec.sweep.name)
+    mine = {run.run_id for run in planned}
+    stopped = [*(run_id for run_id in earlier.get(STOPPED, []) if run_id not in mine), *stopped]
     facts = {
         **spec.sweep.model_dump(mode="json", exclude={"note"}),
         "devices": spec.devices.model_dump(include={"params", "accumulate", "remat"}),
-        "runs": list(dict.fromkeys([*earlier["runs"], *(run.run_id for run in planned)])),
+        "runs": list(dict.fromkeys([*earlier.get("runs", []), *(run.run_id for run in planned)])),
         "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},
         "spec": spec.layers[-1].text,
         **({"extends": {layer.source: layer.text for layer in spec.layers[-2::-1]}} if spec.layers[1:] else {}),
         **({"from": spec.start} if spec.start is not None else {}),
-        **(more or {}),
+        **({STOPPED: stopped} if stopped else {}),
+        **more,
     }
     results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
 

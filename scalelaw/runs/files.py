@@ -84,6 +84,11 @@ def write_text(path: Path, text: str, through: Writes | None = None, errors: str
     (through or write_atomically)(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors=errors))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes atomically."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_json(path: Path, value: Any, through: Writes | None = None) -> None:
     """Writes JSON atomically, keys in the order given."""
     write_text(path, json.dumps(value, indent=1) + "\n", through)

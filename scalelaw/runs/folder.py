@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
-from scalelaw.runs import arrow, files, looks, stamps
+from scalelaw.runs import arrow, files, looks, recording, stamps
 from scalelaw.runs.claims import HELD, Claim, Watch
 from scalelaw.runs.lease import Lease, clear, is_held, lease, must_watch
 from scalelaw.runs.schema import Run, Status
@@ -87,6 +87,10 @@ class ResultsFolder:
         except OSError as error:
             raise UserError(f"{self.root}: cannot be read ({files.reason(error)})") from error
 
+    def recording(self) -> AbstractContextManager[dict[str, Any]]:
+        """For whoever changes `sweep.json`: yields what it holds, and makes other launchers of this machine wait."""
+        return recording.turn(self.root)
+
     def begin(self, record: dict[str, Any], configs: Mapping[str, dict[str, Any]]) -> None:
         """Writes `sweep.json` and the folder of every run; when that fails, all is as it was before.
 
@@ -97,23 +101,7 @@ class ResultsFolder:
         Raises:
             UserError: when the folder cannot be written.
         """
-        path = self.root / "sweep.json"
-        earlier = path.read_bytes() if path.exists() else None
-        made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
-        added = [run_id for run_id in configs if not (self.root / run_id).exists()]
-        try:
-            files.write_json(path, {**record, "folder": os.getcwd()})
-            for run_id, config in configs.items():
-                self.add(run_id, config)
-        except BaseException:
-            for run_id in added:
-                shutil.rmtree(self.root / run_id, ignore_errors=True)
-            if earlier is None:
-                path.unlink(missing_ok=True)
-            else:  # the space is free again
-                files.write_atomically(path, lambda temporary: temporary.write_bytes(earlier))
-            files.remove_empty(made)
-            raise
+        recording.begin(self.root, record, configs, self.add)
 
     def add(self, run_id: str, config: dict[str, Any]) -> None:
         """Makes the folder of a run, unless it is there with this configuration (only the data's place may differ)."""

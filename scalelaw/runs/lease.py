@@ -8,9 +8,6 @@ not moved for 60 seconds, as watched from another. SCALELAW_LOCKS=off leaves the
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +16,11 @@ from pathlib import Path
 
 from scalelaw.errors import UserError
 from scalelaw.runs import claims, files
+from scalelaw.runs.locks import is_locked, lock, wanted
 
-LOCKS_VARIABLE = "SCALELAW_LOCKS"
 BEATS = 12  # in the time after which a silent claim may be ended
 LONG_SILENT_SECONDS = 600.0
 """For those who look once and cannot watch, by the time of day: machines' clocks may differ by less than this."""
-
-_TRIES, _PAUSE_SECONDS = 10, 0.01  # outlasts the moments in which `is_held` looks
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class LeaseLost(Exception):
@@ -108,7 +102,7 @@ def lease(path: Path, watch: claims.Watch | None = None, *, locks: bool | None =
     Raises:
         UserError: when the folder cannot be written.
     """
-    with _lock(path, _use_locks() if locks is None else locks) as free:
+    with lock(path, wanted() if locks is None else locks) as free:
         held = _claimed(path.parent, watch) if free else None
         try:
             yield held
@@ -138,7 +132,7 @@ def is_held(path: Path, watch: claims.Watch | None = None, *, locks: bool | None
     claim = claims.read(path.parent)
     if claim is None or claim.is_dead:
         return False
-    if (_use_locks() if locks is None else locks) and _is_locked(path):
+    if (wanted() if locks is None else locks) and is_locked(path):
         return True
     if watch is None:
         return abs(time.time() - claim.beat_ns / 1e9) < max(LONG_SILENT_SECONDS, claim.seconds)
@@ -155,65 +149,9 @@ def clear(path: Path, watch: claims.Watch) -> None:
 def must_watch(path: Path, watch: claims.Watch) -> claims.Claim | None:
     """The claim at `path` if only time will tell whether its holder lives: of another machine, not yet seen to move."""
     claim = claims.read(path.parent)
-    if claim is None or claim.is_dead or (_use_locks() and _is_locked(path)):
+    if claim is None or claim.is_dead or (wanted() and is_locked(path)):
         return None
     return claim if watch.look(path.parent, claim) == "new" else None
-
-
-def _use_locks() -> bool:
-    word = os.environ.get(LOCKS_VARIABLE, "on")
-    if word not in ("on", "off"):
-        raise UserError(f"{LOCKS_VARIABLE}={word}: must be on or off")
-    return word == "on"
-
-
-@contextmanager
-def _lock(path: Path, use: bool) -> Iterator[bool]:
-    """Yields whether the file is locked by this process, or need not be."""
-    if not use:
-        yield True
-        return
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); make the folder writable") from error
-    try:
-        yield _locked(handle)
-    finally:
-        os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    for attempt in range(_TRIES):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if attempt + 1 < _TRIES:
-                time.sleep(_PAUSE_SECONDS)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return True  # the claim must do
-            raise
-        else:
-            return True
-    return False
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    else:
-        return False
-    finally:
-        os.close(handle)
 
 
 def _clock() -> float:

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from scalelaw import stopping
 from scalelaw.errors import UserError
-from scalelaw.runs import arrow
+from scalelaw.runs import arrow, files, recording
 from scalelaw.runs.claims import Claim, Watch
 from scalelaw.runs.folder import CHECKPOINTS, DONE, ResultsFolder
 from scalelaw.runs.lease import Lease
-from scalelaw.runs.schema import UNREPEATABLE, Run, Status
+from scalelaw.runs.schema import Run, Status
 from scalelaw.runs.store import claim, mirror, pushing, snapshots
 from scalelaw.runs.store import rows as row_table
 from scalelaw.runs.store.place import Place, StoreError, at_once, opened, run_of
@@ -112,6 +112,13 @@ class StoredFolder(ResultsFolder):
         self.refresh()
         self.place.write(row_table.TABLE, self.table_path.read_bytes())
 
+    @contextmanager
+    def recording(self) -> Iterator[dict[str, Any]]:
+        """As of a folder on disk; what other machines have recorded is brought first. These themselves do not wait."""
+        with super().recording():
+            mirror.bring(self.place, self.root, marks := self.place.marks([SWEEP]), [SWEEP])
+            yield files.read_json(self.root / SWEEP) if marks else {}
+
     def begin(self, record: dict[str, Any], configs: Mapping[str, dict[str, Any]]) -> None:
         """Writes the sweep here, then to the store: the runs, and `sweep.json` last."""
         self.refresh()
@@ -127,7 +134,7 @@ class StoredFolder(ResultsFolder):
         for run_id in new[:1]:  # one by itself: a store that refuses is left as it was
             push(run_id)
         at_once(push, new[1:])
-        self.place.write(SWEEP, (self.root / SWEEP).read_bytes())
+        self.place.write(SWEEP, recording.content(record))  # into the mirror others may have brought the store's since
 
     def _config_bytes(self, run_id: str) -> bytes | None:
         path = self.run_path(run_id) / CONFIG
@@ -223,13 +230,7 @@ class StoredFolder(ResultsFolder):
                 shutil.rmtree(self.run_path(run_id) / name, ignore_errors=True)
 
     def _push_row(self, run_id: str, row: pa.Table, pusher: pushing.Pusher) -> None:
-        first = row_table.read_row(self.place, run_id)
-        if first is not None and first["status"][0].as_py() in DONE:
-            apart = [name for name in row.column_names if name not in UNREPEATABLE
-                     and repr(first[name].to_pylist()) != repr(row[name].to_pylist())]  # fmt: skip
-            if apart:
-                print(f"scalelaw: {self.shown}/{run_id}: was trained twice, and differs in {', '.join(apart)}; the "
-                      "first row is kept", file=sys.stderr)  # fmt: skip
+        if row_table.stands(self.place, run_id, row):
             return
         pusher.push_end()
         for path in self.root.glob("*-*.json"):  # facts of data sets

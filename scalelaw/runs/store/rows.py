@@ -7,6 +7,7 @@ in the store alike: so a reader fetches only the rows that are newer than both, 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 
 from scalelaw.errors import UserError
 from scalelaw.runs import arrow, files, stamps
+from scalelaw.runs.folder import DONE
+from scalelaw.runs.schema import UNREPEATABLE
 from scalelaw.runs.store.place import Mark, Place, at_once, run_of
 
 TABLE = "runs.parquet"
@@ -69,6 +72,19 @@ def compacted_statuses(place: Place) -> dict[str, str]:
 def read_row(place: Place, run_id: str) -> pa.Table | None:
     """A run's row, aligned; None when there is none, or none that can be read."""
     return _row(place, run_id)[0]
+
+
+def stands(place: Place, run_id: str, row: pa.Table) -> bool:
+    """Whether a run has a row there that no other is to replace; a new one that differs from it is told of."""
+    first = read_row(place, run_id)
+    if first is None or first["status"][0].as_py() not in DONE:
+        return False
+    apart = [name for name in row.column_names if name not in UNREPEATABLE
+             and repr(first[name].to_pylist()) != repr(row[name].to_pylist())]  # fmt: skip
+    if apart:
+        print(f"scalelaw: {place.shown}/{run_id}: was trained twice, and differs in {', '.join(apart)}; the first row "
+              "is kept", file=sys.stderr)  # fmt: skip
+    return True
 
 
 def _row(place: Place, run_id: str) -> tuple[pa.Table | None, str | None]:
