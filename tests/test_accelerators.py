@@ -130,7 +130,9 @@ def test_a_real_worker_sees_its_own_alone(tmp_path, monkeypatch, count, workers,
     (tmp_path / "worker.py").write_text(SEES)
     log = tmp_path / "log"
     monkeypatch.setattr(
-        local, "command", lambda results, ids: [sys.executable, tmp_path / "worker.py", results.root, log, *ids]
+        local,
+        "command",
+        lambda results, ids, stop_at: [sys.executable, tmp_path / "worker.py", results.root, log, *ids],
     )
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
     monkeypatch.setattr(accelerators, "found", lambda: Accelerators("GPU", ("5", "7")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from stored_sweep import commit, quick_world
 from tiny_sweep import TINY, repeatable, scalelaw, spec
 
+from scalelaw import cli
 from scalelaw.launch.halving import next_rung
 from scalelaw.launch.status import sweep_status
 from scalelaw.launch.two_trials import planned_cells
@@ -116,3 +118,23 @@ def test_called_again_it_trains_nothing(halved):
     answer = scalelaw("sweep", halved / "spec.toml", "-o", halved / "halved", "--workers", 1, "--halving")
     assert answer.returncode == 0, answer.stderr
     assert {path: os.stat(path).st_mtime_ns for path in (halved / "halved").glob("*/trace/*.parquet")} == before
+
+
+@pytest.mark.slow
+def test_without_halving_what_was_stopped_goes_on_and_that_is_said(halved, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(halved / "halved", out)
+    answer = scalelaw("sweep", halved / "spec.toml", "-o", out, "--workers", 1)
+    assert answer.returncode == 0, answer.stderr
+    said = " ".join(answer.stdout.split())
+    assert "2 runs that were stopped early go on to their end; with --halving they stay as they are" in said
+    assert sweep_status(ResultsFolder(out)).stopped_early == 0
+    pd.testing.assert_frame_equal(repeatable(out), repeatable(halved / "whole"))
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.5", "nan"])
+def test_a_run_is_held_at_a_share_of_its_schedule_alone(tmp_path, share, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", str(tmp_path), "x", "--stop-at", share])
+    assert stop.value.code == 2
+    assert f"--stop-at {share}: must be a share of the schedule between 0 and 1" in capsys.readouterr().err

@@ -90,7 +90,7 @@ class Engine:
         script = tmp_path / "worker.py"
         script.write_text(WORKER)
         monkeypatch.setattr(
-            local, "command", lambda results, ids: [sys.executable, script, results.root, self.moods, *ids]
+            local, "command", lambda results, ids, stop_at: [sys.executable, script, results.root, self.moods, *ids]
         )
 
     def run(self, workers: int = 2) -> dict[str, str]:

@@ -135,9 +135,7 @@ def test_bad_input_reaches_the_user_as_its_own_line(engine):
 
 
 def test_a_node_that_does_not_see_the_results_says_so(engine, monkeypatch):
-    monkeypatch.setattr(
-        ray, "work", lambda results, ids, asked: ray.Work(("-c", "pass"), os.getcwd(), "/nowhere/config.json", {})
-    )
+    monkeypatch.setattr(ray, "work", lambda *_: ray.Work(("-c", "pass"), os.getcwd(), "/nowhere/config.json", {}))
     with pytest.raises(UserError, match=r"does not see /nowhere/config\.json: put the results on a disk"):
         engine.run()
 

@@ -32,7 +32,7 @@ import sys
 from scalelaw import cli
 from scalelaw.launch import local, screen
 screen.PLAIN_SECONDS = 0.1
-local.command = lambda results, run_ids: [sys.executable, "worker.py", run_ids[0]]
+local.command = lambda results, run_ids, stop_at: [sys.executable, "worker.py", run_ids[0]]
 cli.main(["sweep", "spec.toml", "-o", "out", "--workers", "2"])
 """
 

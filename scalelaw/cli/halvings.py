@@ -53,12 +53,12 @@ def train_by_halving(
         rung = halving.next_rung(cells, results)
         stopped = sorted(run.run_id for run in rung.stopped)
         if not rung.open or rung == before:  # what failed again is for the next call
-            record_sweep(results, checked, planned, {halving.STOP_AT: None}, stopped)
+            record_sweep(results, checked, planned, stopped=stopped)
             results.compact()
             console.print(f"{results.shown}: {len(stopped)} runs stopped early, as pending", highlight=False)
             return closing(console, results, [run.run_id for run in planned])
-        record_sweep(results, checked, planned, {halving.STOP_AT: rung.stop_at}, stopped)
+        record_sweep(results, checked, planned, stopped=stopped)
         before = rung
-        trainer = engines.opened(engine, checked, len(rung.open), workers, ray_address, limits)
+        trainer = engines.opened(engine, checked, len(rung.open), workers, ray_address, limits, rung.stop_at)
         then = "then to their end" if rung.stop_at is None else f"up to {rung.stop_at:.0%} of their schedule"
         train_round(rung.open, results, trainer, console, then, rung.stop_at or 1.0)

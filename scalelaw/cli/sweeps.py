@@ -78,7 +78,8 @@ def sweep(
             each tells most by what cheaper cells have shown, never more runs or core-hours than two in every cell; two
             trials go with --engine local.
         halving: Stop the rates of a cell that are clearly behind at a quarter and at half of their schedule; they keep
-            a checkpoint and have no row.
+            a checkpoint and have no row. Each launcher on a folder holds its own runs only: one without --halving
+            trains all to their end.
         attempts: How often a run is tried that takes its worker down with it, unless it gets further each time; 2
             unless given.
         dry_run: Only list the runs and their cost: core-hours, time here, memory; image files that the spec counts need
@@ -94,6 +95,7 @@ def sweep(
     from scalelaw.errors import UserError
     from scalelaw.launch import engines, forecast, speed
     from scalelaw.launch.compaction import compacting
+    from scalelaw.launch.halving import stopped_among
     from scalelaw.launch.progress import SweepProgress
     from scalelaw.launch.screen import listened_console
     from scalelaw.runs import RunTable, open_results
@@ -154,6 +156,9 @@ def sweep(
         print(f"{root}: {len(planned)} runs, {len(done)} already done; scalelaw run {root} ID... trains them")
         return 0
     trainer = engines.opened(engine, checked, len(todo), workers, ray_address, limits)
+    if stopped := stopped_among(results, todo):
+        console.print(f"{len(stopped)} runs that were stopped early go on to their end; with --halving they stay as "
+                      "they are", highlight=False)  # fmt: skip
     record_sweep(results, checked, planned)
     results.drop_checkpoints(done)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}

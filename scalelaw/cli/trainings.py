@@ -107,6 +107,7 @@ def run(
     json: Events = False,
     threads: int = 1,
     any_devices: bool = False,
+    stop_at: float | None = None,
     coordinator: Coordinator = None,
     processes: Processes = None,
     process: Process = None,
@@ -118,6 +119,8 @@ def run(
         ids: Runs to train; scalelaw status RESULTS --runs lists them.
         threads: CPU threads of the training steps. Results are bit-identical only at one thread count.
         any_devices: Go on from checkpoints that other devices made: the same examples, equal up to rounding.
+        stop_at: Hold each run at its first evaluation from this share of its schedule on, with a checkpoint; called
+            again without it, runs go on to their end.
     """
     from scalelaw import stopping
     from scalelaw.errors import UserError
@@ -127,6 +130,9 @@ def run(
 
     _check_threads(threads)
     _check_processes(coordinator, processes, process)
+    if stop_at is not None and not 0 < stop_at < 1:
+        raise UserError(f"--stop-at {stop_at:g}: must be a share of the schedule between 0 and 1; leave it out to "
+                        "train to the end")  # fmt: skip
     if not ids:
         raise UserError(f"no run named; scalelaw status {results} --runs lists them")
     _check_shared(results, coordinator)
@@ -157,7 +163,7 @@ def run(
             print(f"{event['run_id']}: {event['event']}", flush=True)
 
     with stopping.unfinished_if_unheard():
-        failed = Worker(folder, emit, threads=threads, any_devices=any_devices).work(ids)
+        failed = Worker(folder, emit, threads=threads, any_devices=any_devices, stop_at=stop_at).work(ids)
     if is_uri(results):
         compact_by_lot(folder, ids)
     elif coordinator is None or _leads():

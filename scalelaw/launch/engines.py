@@ -31,7 +31,13 @@ class Engine:
 
 
 def opened(
-    name: Name, spec: Spec, todo: int, workers: int | None, ray_address: str | None, limits: Limits | None = None
+    name: Name,
+    spec: Spec,
+    todo: int,
+    workers: int | None,
+    ray_address: str | None,
+    limits: Limits | None = None,
+    stop_at: float | None = None,
 ) -> Engine:
     """The engine of that name.
 
@@ -41,6 +47,7 @@ def opened(
         workers: how many at once, None for as many as there is room for.
         ray_address: of the cluster, as of `ray.join`.
         limits: what a run may take of this machine.
+        stop_at: share of its schedule at which each run is held; None for its end.
 
     Raises:
         UserError: when there is none, or it cannot be reached.
@@ -56,7 +63,7 @@ def opened(
         def here(
             results: ResultsFolder, runs: Sequence[PlannedRun], seconds: Mapping[str, float], emit: local.Emit
         ) -> None:
-            local.run_all(results, runs, seconds, count, emit, limits, environments)
+            local.run_all(results, runs, seconds, count, emit, limits, environments, stop_at)
 
         return Engine(count, words, here)
     if todo == 0:
@@ -70,7 +77,7 @@ def opened(
         results: ResultsFolder, runs: Sequence[PlannedRun], seconds: Mapping[str, float], emit: local.Emit
     ) -> None:
         try:
-            ray.run_all(results, runs, seconds, cluster, count, emit)
+            ray.run_all(results, runs, seconds, cluster, count, emit, stop_at)
         finally:
             cluster.leave()
 

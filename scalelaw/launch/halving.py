@@ -1,7 +1,9 @@
 """A sweep in which the rates of a cell that are clearly behind stop early, rung by rung.
 
 What has stopped keeps its checkpoint and has no row: it is no finished schedule, and no fit sees it. Which rates go on
-depends on evaluations in the traces alone, so a sweep that is killed and started again stops the same runs.
+depends on the evaluations in the traces and on which runs have diverged alone, so a sweep that is killed and started
+again stops the same runs, and so do two launchers on one folder. (Where a kept rate diverges behind its rung, others of
+its cell may move up and go on.) How far a run is trained, each launcher tells its own workers.
 """
 
 from __future__ import annotations
@@ -14,12 +16,10 @@ import pyarrow.compute as pc
 
 from scalelaw.launch.two_trials import PlannedCell, rows_of
 from scalelaw.learning_rate.halving import RUNGS, kept
-from scalelaw.runs import ResultsFolder
+from scalelaw.runs import ResultsFolder, files
 from scalelaw.runs.traces import traces
 from scalelaw.sweep import PlannedRun
 
-STOP_AT = "stop_at"
-"""Of sweep.json: the share of the schedule at which every run is to stop for now; null for its end."""
 STOPPED = "stopped_early"
 """Of sweep.json: runs that go on no more."""
 
@@ -67,6 +67,19 @@ def next_rung(cells: Sequence[PlannedCell], results: ResultsFolder) -> Rung:
     rest = [run for rates in going for runs in rates.values() for run in runs]
     left = [run for run in rest if rows.get(run.run_id, ("", None))[0] not in ("finished", "diverged")]
     return Rung(tuple(left), None, tuple(stopped))
+
+
+def stopped_among(results: ResultsFolder, runs: Sequence[PlannedRun]) -> list[str]:
+    """Those of some runs that a sweep by halving has stopped, as the folder's record has it."""
+    record = results.root / "sweep.json"
+    noted = set(files.read_json(record).get(STOPPED, [])) if record.exists() else set()
+    return [run.run_id for run in runs if run.run_id in noted]
+
+
+def unevaluated(results: ResultsFolder, runs: Sequence[PlannedRun], share: float) -> list[PlannedRun]:
+    """Those of some runs that have no evaluation at this share of their schedule, as far as can be seen here."""
+    seen = _evaluations(results, [run.run_id for run in runs])
+    return [run for run in runs if _at(seen, run, share) is None]
 
 
 def _evaluations(results: ResultsFolder, run_ids: Sequence[str]) -> dict[str, list[tuple[int, float]]]:

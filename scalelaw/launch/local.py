@@ -42,9 +42,10 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def command(results: ResultsFolder, run_ids: Sequence[str]) -> list[str]:
+def command(results: ResultsFolder, run_ids: Sequence[str], stop_at: float | None) -> list[str]:
     """The one command that trains, as a process of its own."""
-    return [sys.executable, "-m", "scalelaw", "run", results.address, *run_ids, "--json"]
+    held = [] if stop_at is None else ["--stop-at", str(stop_at)]
+    return [sys.executable, "-m", "scalelaw", "run", results.address, *run_ids, "--json", *held]
 
 
 def run_all(
@@ -55,6 +56,7 @@ def run_all(
     emit: Emit,
     limits: Limits | None = None,
     environments: Sequence[Mapping[str, str]] = (),
+    stop_at: float | None = None,
 ) -> None:
     """Trains the runs in worker processes until each is done or has failed, here or by another launcher.
 
@@ -64,13 +66,14 @@ def run_all(
         emit: gets every event of every worker, and `waiting` while another launcher holds the last runs.
         limits: what a run may take.
         environments: what each worker's environment gets, as of `accelerators.shares`; none for workers of CPU cores.
+        stop_at: share of its schedule at which each run is held; None for its end.
 
     Raises:
         UserError: when a worker met bad input (its message is passed on) or none can start; all are stopped first.
     """
     crew = Crew(results, planned, emit)
     crew.limits, crew.environments = limits or Limits(), environments
-    crew.attempts = crew.limits.attempts
+    crew.attempts, crew.stop_at = crew.limits.attempts, stop_at
     with memory.bounded(crew.limits.memory_gb, crew.pids, crew.kill_for_memory):
         train(crew, seconds, workers)
 
@@ -103,9 +106,11 @@ class Crew:
         left: runs not known to be done, in the order of the plan.
         running: the workers at work.
         attempts: of a run that takes its worker down with it.
+        stop_at: share of the schedule at which a run is done with for now.
     """
 
     attempts = ATTEMPTS
+    stop_at: float | None = None
     limits = Limits()
     environments: Sequence[Mapping[str, str]] = ()
 
@@ -143,7 +148,7 @@ class Crew:
         slot = next(k for k in range(len(taken) + 1) if k not in taken)
         environment = {**os.environ, **self.environments[slot % len(self.environments)]} if self.environments else None
         process = subprocess.Popen(
-            command(self.results, run_ids),
+            command(self.results, run_ids, self.stop_at),
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,

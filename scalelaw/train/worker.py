@@ -45,12 +45,19 @@ class Worker:
         emit: takes one event, a JSON object, for whoever watches.
         threads: CPU threads of a training step, None when nobody has set them.
         any_devices: whether to go on from checkpoints that were made on other devices.
+        stop_at: share of the schedule at whose next evaluation runs are held, with a checkpoint; None for their end.
     """
 
     def __init__(
-        self, results: ResultsFolder, emit: Emit, *, threads: int | None = None, any_devices: bool = False
+        self,
+        results: ResultsFolder,
+        emit: Emit,
+        *,
+        threads: int | None = None,
+        any_devices: bool = False,
+        stop_at: float | None = None,
     ) -> None:
-        self.results, self.threads, self.any_devices = results, threads, any_devices
+        self.results, self.threads, self.any_devices, self.stop_at = results, threads, any_devices, stop_at
         self.emit: Emit = emit if processes.leads() else lambda event: None
         self.sweep = files.read_json(results.root / "sweep.json")
         known = {name: self.sweep[name] for name in SweepSection.model_fields if name in self.sweep}
@@ -164,7 +171,7 @@ class Worker:
                 row, seconds = single.trained(row, config, source, rules, programs, self._habits(run_id, held))
                 self._note(run_id, held, {**noted, "seconds": {**seconds, "compile": compile_seconds}})
             except Held:  # it has no row, and is pending until it is to go on
-                self._note(run_id, held, {**noted, "held_at": self.sweep["stop_at"]})
+                self._note(run_id, held, {**noted, "held_at": self.stop_at})
                 self.emit({"run_id": run_id, "event": "done", "status": "pending", "val_loss": None, "top1_error": None,
                            "images": None, "seconds": None, "error": None})  # fmt: skip
                 return "pending"
@@ -197,7 +204,7 @@ class Worker:
             self.emit({"run_id": run_id, **event})
 
         return single.Habits(self.results.run_path(run_id), self.settings, emit, self.threads, self.any_devices, held,
-                             self.sweep.get("stop_at"))  # fmt: skip
+                             self.stop_at)  # fmt: skip
 
     def _discard(self, run_id: str) -> None:
         """Removes the checkpoints of a run that has its row."""

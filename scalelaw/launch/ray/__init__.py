@@ -36,6 +36,7 @@ def run_all(
     cluster: Cluster,
     workers: int,
     emit: local.Emit,
+    stop_at: float | None = None,
 ) -> None:
     """As `local.run_all`, on the nodes of a cluster.
 
@@ -47,8 +48,9 @@ def run_all(
         raise UserError(f"{cluster.place} hosts: {cluster.asked.hosts} hosts of one run need a folder that all of them "
                         f"share, and {results.shown} is in a store; name such a folder with -o")  # fmt: skip
     crew = RayCrew(results, planned, emit, cluster)
+    crew.stop_at = stop_at
     local.train(crew, seconds, workers)
-    _check_arrived(results, [run.run_id for run in planned])
+    _check_arrived(results, planned)
 
 
 @dataclass(eq=False)
@@ -80,7 +82,7 @@ class RayCrew(local.Crew):
 
         remote = Remote(
             self.cluster,
-            work(self.results, run_ids, self.cluster.asked),
+            work(self.results, run_ids, self.cluster.asked, self.stop_at),
             tell=lambda event: self._events.put((worker, event)),
             at_end=lambda: self._events.put((worker, None)),
         )
@@ -97,9 +99,9 @@ class RayCrew(local.Crew):
                 remote.drop_unplaced()
 
 
-def work(results: ResultsFolder, run_ids: Sequence[str], asked: RaySection) -> Work:
+def work(results: ResultsFolder, run_ids: Sequence[str], asked: RaySection, stop_at: float | None) -> Work:
     """The one command as it is called on a node."""
-    arguments = [str(argument) for argument in local.command(results, run_ids)[1:]]
+    arguments = [str(argument) for argument in local.command(results, run_ids, stop_at)[1:]]
     where = str(results.run_path(run_ids[0]))
     environment = {}
     if 0 < asked.gpus < 1:  # each takes its share of the memory, not nearly all of it
@@ -112,16 +114,17 @@ def work(results: ResultsFolder, run_ids: Sequence[str], asked: RaySection) -> W
     )
 
 
-def _check_arrived(results: ResultsFolder, run_ids: Sequence[str]) -> None:
+def _check_arrived(results: ResultsFolder, planned: Sequence[PlannedRun]) -> None:
     """Waits until the rows that workers have written are seen here."""
     until = time.monotonic() + ARRIVE_SECONDS
     while True:
-        statuses = results.statuses(run_ids, held=False)
-        missing = [run_id for run_id, status in statuses.items() if status == "pending"]
+        statuses = results.statuses([run.run_id for run in planned], held=False)
+        pending = [run for run in planned if statuses[run.run_id] == "pending"]
+        missing = [run.run_id for run in pending]
         if not missing:
             return
         if time.monotonic() > until:
-            raise UserError(f"{results.shown}: workers of the Ray cluster say that {missing[0]} is done, but its row "
-                            "is not here: their folder of that name is another; put the results on a disk that all "
-                            "nodes share, or in object storage (-o s3://...)")  # fmt: skip
+            raise UserError(f"{results.shown}: workers of the Ray cluster say that {missing[0]} is done, but its "
+                            "row is not here: their folder of that name is another; put the results on a disk that "
+                            "all nodes share, or in object storage (-o s3://...)")  # fmt: skip
         time.sleep(1.0)
