@@ -138,3 +138,17 @@ def test_a_run_is_held_at_a_share_of_its_schedule_alone(tmp_path, share, capsys)
         cli.main(["run", str(tmp_path), "x", "--stop-at", share])
     assert stop.value.code == 2
     assert f"--stop-at {share}: must be a share of the schedule between 0 and 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_on_ray_the_same_runs_stop_and_the_table_is_the_local_engines(halved):
+    pytest.importorskip("ray", reason="Ray is not installed: it has no wheel for this Python")
+    from ray_clusters import folder_for_ray
+
+    out = halved / "ray"
+    with folder_for_ray():
+        answer = scalelaw("sweep", halved / "spec.toml", "-o", out, "--engine", "ray", "--workers", 2, "--halving")
+    assert answer.returncode == 0, answer.stderr
+    stopped = [files.read_json(folder / "sweep.json")["stopped_early"] for folder in (out, halved / "halved")]
+    assert stopped[0] == stopped[1]
+    pd.testing.assert_frame_equal(repeatable(out), repeatable(halved / "halved"))

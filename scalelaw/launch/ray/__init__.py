@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scalelaw.errors import UserError
 from scalelaw.launch import local
+from scalelaw.launch.halving import unevaluated
 from scalelaw.launch.ray.cluster import Cluster, join
 from scalelaw.launch.ray.station import Work
 from scalelaw.launch.workers import Process
@@ -50,7 +51,7 @@ def run_all(
     crew = RayCrew(results, planned, emit, cluster)
     crew.stop_at = stop_at
     local.train(crew, seconds, workers)
-    _check_arrived(results, planned)
+    _check_arrived(results, planned, stop_at)
 
 
 @dataclass(eq=False)
@@ -114,17 +115,17 @@ def work(results: ResultsFolder, run_ids: Sequence[str], asked: RaySection, stop
     )
 
 
-def _check_arrived(results: ResultsFolder, planned: Sequence[PlannedRun]) -> None:
-    """Waits until the rows that workers have written are seen here."""
-    until = time.monotonic() + ARRIVE_SECONDS
+def _check_arrived(results: ResultsFolder, planned: Sequence[PlannedRun], stop_at: float | None) -> None:
+    """Waits until the rows that workers have written are seen here, of runs that are held their evaluations."""
+    until, what = time.monotonic() + ARRIVE_SECONDS, "row" if stop_at is None else "trace"
     while True:
         statuses = results.statuses([run.run_id for run in planned], held=False)
         pending = [run for run in planned if statuses[run.run_id] == "pending"]
-        missing = [run.run_id for run in pending]
+        missing = [run.run_id for run in (pending if stop_at is None else unevaluated(results, pending, stop_at))]
         if not missing:
             return
         if time.monotonic() > until:
             raise UserError(f"{results.shown}: workers of the Ray cluster say that {missing[0]} is done, but its "
-                            "row is not here: their folder of that name is another; put the results on a disk that "
+                            f"{what} is not here: their folder of that name is another; put the results on a disk that "
                             "all nodes share, or in object storage (-o s3://...)")  # fmt: skip
         time.sleep(1.0)
