@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.fitting import quantities
 from scalelaw.fitting.warnings import FitWarning
-from scalelaw.laws import DataRepetition, Law
+from scalelaw.laws import Law, Repeated
 
 if TYPE_CHECKING:
     from scalelaw.fitting.result import Fit
@@ -125,6 +125,6 @@ def _place(fit: Fit, name: str, at: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counted(law: type[Law], values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Unique data count up to the data seen, where the law takes them so."""
-    if issubclass(law, DataRepetition) and {"D", "U"} <= values.keys():
+    if issubclass(law, Repeated) and {"D", "U"} <= values.keys():
         return {**values, "U": np.minimum(values["D"], values["U"])}
     return values

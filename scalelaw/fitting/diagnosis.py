@@ -23,6 +23,8 @@ WIDE_EXPONENT = 0.5
 """An exponent beside other terms is not identified when its standard error exceeds this share of it."""
 WIDE_AMPLITUDE = 1.0
 """The same for the logarithm of a positive parameter of other laws, in units of the data's geometric means."""
+ROUNDING = 1e-12
+"""An exponent this near to 0 is 0, as where all losses are equal: then what else stands in its term is not told."""
 FLAT = 1e-6
 """A descent that stops with a smaller promised decrease than this, far below any noise, has ended in a flat valley."""
 MOVES = 0.1
@@ -160,7 +162,10 @@ def _loose(point: Point) -> list[str]:
     if issubclass(law, SumOfPowers) and int(point.alive.sum()) == 1:
         return []
     V = spread.covariance(point)
-    if V is None:
+    level = [
+        j for j, name in enumerate(names) if free[j] and name not in law.positive and abs(point.theta[j]) < ROUNDING
+    ]
+    if V is None or level:
         return [name for name, one in zip(names, free, strict=True) if one]
     scale = np.sqrt(spread.variance_ratio(point))
     loose = []
@@ -208,12 +213,13 @@ def _remarks(point: Point, seen: Seen, data: dict[str, Array]) -> list[FitWarnin
         for j in _exponents(law)
         if point.living[j] and not point.pinned[j] and point.theta[j] < -1e-9
     ]
-    runs = point.problem.runs
+    kept = point.weights > 0
+    data, runs = {letter: values[kept] for letter, values in data.items()}, int(kept.sum())
     if point.dof < 1:
         found.append(FitWarning("no spread", f"{runs} runs for as many parameters, which leaves no spread"))
     if isinstance(point.problem.objective, Huber):
         r, _ = point.residuals()
-        inside = int((np.abs(r) <= point.problem.objective.width).sum())
+        inside = int((np.abs(r[kept]) <= point.problem.objective.width).sum())
         if inside < 0.5 * runs:
             sentence = (
                 f"{inside} of {runs} residuals lie inside delta, so the objective is close to absolute deviations"

@@ -36,6 +36,8 @@ SETTLED = 5e-3
 """A place is settled when a step promises less than this fall of a squared t statistic."""
 DIFFERENCE = 1e-5
 """Step of the differences of exact gradients that give a quantity's second derivatives."""
+NOTHING, IDLE = 1e-16, 1e-8
+"""Parameters whose curvature is below these shares of the largest: they move no prediction; next to none."""
 SMALLEST = 10.0
 """Log amplitudes go down to this far below the smallest loss."""
 
@@ -157,7 +159,7 @@ def _unit(point: Point, problem: newton.Problem, base: newton.Solution) -> float
     r, _ = problem.residuals(problem.curve(base.theta, base.alive).f[0], point.y)
     w = point.weights
     bend = float((w * problem.objective.curvature(r)).sum())
-    power = float(((w * problem.objective.psi(r)) ** 2).sum())
+    power = float(((spread.score_weights(problem.objective, w) * problem.objective.psi(r)) ** 2).sum())
     return 2 * max(bend, 1e-300) / max(power, 1e-300) * point.dof / int((w > 0).sum())
 
 
@@ -237,11 +239,15 @@ def _held(pulled: _Pulled, theta: Array, enough: float) -> Array:
     theta = theta.copy()
     problem, lower = pulled.problem, pulled.lower
     active, damping = np.arange(len(theta)), np.full(len(theta), 1e-3)
+    timid = np.zeros(len(theta), bool)  # rows that have failed a step: those may have run away along what is idle
     with np.errstate(all="ignore"):
         here = pulled.at(theta)
         for _ in range(STEPS):
             low, high = theta[active] <= lower, theta[active] >= problem.upper
             stuck = (low & (here.gradient > 0)) | (high & (here.gradient < 0))
+            if timid.any():
+                diagonal = np.einsum("bii->bi", here.reweighted)
+                stuck |= timid[:, None] & (diagonal < IDLE * diagonal.max(axis=1, keepdims=True))
             gradient, hessian, reweighted = freeze(here, problem.owned(pulled.alive) & ~stuck)
             step = -_downhill(hessian, reweighted, gradient, damping)
             gain = -(gradient * step).sum(axis=1)
@@ -250,6 +256,7 @@ def _held(pulled: _Pulled, theta: Array, enough: float) -> Array:
             there = pulled.at(trial)
             better = there.value <= here.value + 1e-14 * np.abs(here.value)
             theta[active[better]] = trial[better]
+            timid |= ~better & (problem.n_terms == 0)
             done = (np.abs(gain) <= enough + 1e-14 * here.value) | (damping > 1e9) | ~np.isfinite(here.value)
             damping = np.where(better, np.where(damping < 1e-6, 0.0, 0.1 * damping), np.maximum(5 * damping, 1e-3))
             here = newton.Derivatives(
@@ -260,7 +267,7 @@ def _held(pulled: _Pulled, theta: Array, enough: float) -> Array:
             )
             if done.any():
                 keep = ~done
-                active, damping, pulled = active[keep], damping[keep], pulled.take(keep)
+                active, damping, timid, pulled = active[keep], damping[keep], timid[keep], pulled.take(keep)
                 here = newton.Derivatives(*(values[keep] for values in vars(here).values()))
             if not len(active):
                 break
@@ -272,7 +279,8 @@ def _downhill(hessian: Array, reweighted: Array, gradient: Array, damping: Array
 
     Curvatures are those of parameters scaled by the reweighted matrix's diagonal, plus the damping.
     """
-    scale = 1 / np.sqrt(np.maximum(np.einsum("bii->bi", reweighted), 1e-300))
+    diagonal = np.einsum("bii->bi", reweighted)  # what moves nothing must not take up the whole length of the step
+    scale = 1 / np.sqrt(np.maximum(diagonal, NOTHING * diagonal.max(axis=1, keepdims=True) + 1e-300))
     matrix = hessian * scale[:, :, None] * scale[:, None, :]
     finite = np.isfinite(matrix).all(axis=(1, 2))
     values, vectors = np.linalg.eigh(np.where(finite[:, None, None], matrix, np.eye(matrix.shape[1])))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw import newton
-from scalelaw.fitting.objectives import AbsoluteDeviation, Huber
+from scalelaw.fitting.objectives import AbsoluteDeviation, Huber, LeastSquares
 from scalelaw.fitting.point import Point
 
 Array = NDArray[np.float64]
@@ -59,12 +59,22 @@ def calibration(point: Point) -> float:
     """c such that c times the rise of the objective over its minimum is a squared t statistic in one parameter.
 
     c = 2 mean(w rho'') / mean(w^2 rho'^2), the ratio that makes a robust likelihood ratio chi-square (Ronchetti 1982),
-    with n - p in place of n; for least squares it is one over the residual variance.
+    with n - p in place of n; for least squares (see `score_weights`) it is one over the residual variance.
     """
     psi, bend = slopes(point)
     w = point.weights
     n = int((w > 0).sum())
-    return 2 * float(w.sum()) * bend / max(float((w * psi) @ (w * psi)), 1e-300) * point.dof / n
+    scores = score_weights(point.problem.objective, w) * psi
+    return 2 * float(w.sum()) * bend / max(float(scores @ scores), 1e-300) * point.dof / n
+
+
+def score_weights(objective: newton.Objective, w: Array) -> Array:
+    """(runs,) factors of the objective's derivatives whose sum of squares is the variance of the sum of scores w psi.
+
+    Least squares takes weights for inverse variances, as its standard errors do: each run's square stands for w^2 psi^2
+    in proportion to its weight, so that no run of large weight decides by its own residual.
+    """
+    return np.sqrt(w * (w.sum() / (w > 0).sum())) if isinstance(objective, LeastSquares) else w
 
 
 def variance_ratio(point: Point) -> float:

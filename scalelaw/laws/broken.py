@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
 from functools import cache
 from itertools import combinations, product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,7 +48,7 @@ class BrokenPowerLaw(Smooth):
         L = self.A * C**-self.c0
         for c, d, f in self._bends:
             # L = E + A C^-c0 prod_i (1 + (C / d_i)^(1 / f_i))^(-c_i f_i)
-            L = L * (1 + (C / d) ** (1 / f)) ** (-c * f)
+            L = L * _bent(C / d, c, f)
         return np.asarray(self.E + L)
 
     @property
@@ -136,6 +136,13 @@ class BrokenPowerLaw(Smooth):
         wide = np.array([2 * steep, x.max() + 0.1 * span, np.log(3 * span)])
         low = np.concatenate([[y.min() - 20, y.min() - reach, -2 * steep], *[bend] * cls.breaks])
         return low, np.concatenate([[y.max(), y.max() + reach, 2 * steep], *[wide] * cls.breaks])
+
+
+def _bent(ratio: Any, c: Any, f: Any) -> Any:
+    """(1 + ratio^(1 / f))^(-c f); ratio^-c, to rounding the same, where that power is beyond floating point."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        turned = np.asarray(ratio ** (1 / f))
+        return np.where(np.isfinite(turned), (1 + turned) ** (-c * f), ratio**-c)
 
 
 @cache

@@ -50,7 +50,14 @@ class KaplanJoint(Smooth):
         """See the class."""
         N, D = (np.asarray(variables[letter], float) for letter in "ND")
         # L = ((Nc / N)^(aN / aD) + Dc / D)^aD
-        return np.asarray(((self.Nc / N) ** (self.aN / self.aD) + self.Dc / D) ** self.aD)
+        return self._loss(N, D)
+
+    def _loss(self, N: Array, D: Array) -> Array:
+        """The equation, in logs where its sum is beyond floating point."""
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            total = np.asarray((self.Nc / N) ** (self.aN / self.aD) + self.Dc / D)
+            logs = analytic.log_add(self.aN / self.aD * (ln(self.Nc) - np.log(N)), ln(self.Dc) - np.log(D))
+            return np.asarray(np.where(np.isfinite(total) & (total != 0), total**self.aD, analytic.exp(self.aD * logs)))
 
     @property
     def size_exponent(self) -> float:
@@ -91,7 +98,7 @@ class KaplanJoint(Smooth):
         """The lowest loss at compute C = k N D."""
         N = self.optimal_size(C, k)
         D = np.asarray(C, float) / k / N
-        return np.asarray(((self.Nc / N) ** (self.aN / self.aD) + self.Dc / D) ** self.aD)
+        return self._loss(N, D)
 
     @classmethod
     def log_curve(cls, theta: Array, logs: Array) -> Array:

@@ -34,6 +34,8 @@ CERTIFIED = 1e-9
 FAR = 5e-3
 """A damping above this means that the optimum is far: second derivatives of the curve then mislead more than help.
 Not so for Huber, whose reweighted matrix crawls along the kinks."""
+LEVEL = 1e-14
+"""A curvature below this share of the reweighted matrix's largest is rounding: the objective is level along it."""
 UNSEEN = 1e-6
 """The longest step that is taken without looking."""
 MAX_STEPS = 200
@@ -248,8 +250,11 @@ def _judged(
         hessian = np.where(finite[:, None, None], hessian, np.eye(problem.size))
     values, vectors = np.linalg.eigh(hessian)
     top = np.abs(values).max(axis=1, keepdims=True)
+    # where no run lies inside delta the Hessian is 0, or rounding: what is less than this is not told from 0
+    nothing = LEVEL * np.where(movable, np.einsum("bii->bi", d.reweighted), 0.0).max(axis=1, keepdims=True)
+    nothing = np.where(np.isfinite(nothing), nothing, 0.0)
     along = (vectors.transpose(0, 2, 1) @ gradient[:, :, None])[:, :, 0]
-    safe = np.maximum(np.abs(values), 1e-13 * top + 1e-300)
+    safe = np.maximum(np.abs(values), np.maximum(1e-13 * top, nothing) + 1e-300)
     decrement = 0.5 * (along * along / safe).sum(axis=1) / (d.value + rows.floor / CERTIFIED)
-    convex = (values >= -1e-7 * top).all(axis=1)
+    convex = (values >= -np.maximum(1e-7 * top, nothing)).all(axis=1)
     return Solution(theta, d.value, decrement, alive, (decrement <= CERTIFIED) & convex & finite, steps)
