@@ -27,7 +27,7 @@ class Trial:
         data: letter -> (runs,) values, L among them.
         ranked: what says which run is larger.
         cluster: (runs,) number of the run that each row belongs to.
-        weights: (runs,) of the rows in a fit.
+        weights: (runs,) of the rows in a fit, above 0: rows of weight 0 are left out, held out or not.
         factor: how far below the largest the held-out runs begin, above 1.
         level: of the intervals.
         objective, space: as `scalelaw.fit` takes them.
@@ -72,11 +72,13 @@ class Trial:
             data |= positive_arrays(law, own, held)
         runs = len(data["L"])
         size = max(len(law.names()) for law in laws) - len(held)
+        w, cluster = checked_weights(weights, runs, size), clusters(labels, runs)
+        counts = w > 0  # what counts for nothing in a fit is no test of it either
         return cls(
-            data=data,
-            ranked=ranked,
-            cluster=clusters(labels, runs),
-            weights=checked_weights(weights, runs, size),
+            data={letter: values[counts] for letter, values in data.items()},
+            ranked=Cost(ranked.name, ranked.values[counts]),
+            cluster=cluster[counts],
+            weights=w[counts],
             factor=factor,
             level=level,
             objective=objective,

@@ -210,9 +210,8 @@ def band(fit: Fit, x: Array, level: float, new_run: bool) -> tuple[Array, Array]
     if fit.basis == "unknown":
         return None
     f, jacobian = point.curve(x)
-    noise = (
-        float(fit.residuals @ (point.weights * fit.residuals)) / point.dof / point.weights.mean() if new_run else 0.0
-    )
+    typical = point.weights[point.weights > 0].mean()  # a further run is as sure as those that were fitted
+    noise = float(fit.residuals @ (point.weights * fit.residuals)) / point.dof / typical if new_run else 0.0
     noise *= float(half_width(level, np.array([float(point.dof)]))[0]) ** 2
     if fit.status == "converged":
         values = None

@@ -54,6 +54,11 @@ class Linear:
         """Runs less parameters."""
         return int(len(self.scores) - self.free.sum())
 
+    @property
+    def decided_by_one(self) -> bool:
+        """Whether one run alone determines something: no other run shows how far that run may be off."""
+        return bool(((self.design**2).sum(axis=1) > 1.0 - CERTAIN).any())
+
     def whitened(self, gradients: Array) -> Array:
         """(quantities, free) of gradients (quantities, size) by the solver's theta."""
         return np.asarray(gradients[:, self.free] @ self.back.T)

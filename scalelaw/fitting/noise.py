@@ -177,7 +177,7 @@ def _with_column(linear: Linear, column: Array, scores: Array) -> Linear:
 def cautions(point: Point, data: dict[str, Array]) -> list[FitWarning]:
     """Warnings about what standard errors cannot know: too few sizes, and a form that the residuals contradict."""
     found = []
-    labels = sizes(data)
+    labels = sizes({letter: values[point.weights > 0] for letter, values in data.items()})
     if labels is not None and labels.max() + 1 < ENOUGH_SIZES:
         count = int(labels.max()) + 1
         found.append(FitWarning("too few sizes", f"{count} sizes say little about effects that runs of one size share"))

@@ -135,7 +135,8 @@ def bootstrap(
 ) -> Bootstrap:
     """Resamples and refits; see `Fit.bootstrap`. Every chunk draws from a stream of its own: threads change nothing."""
     word, labels = labels_of(fit.law, fit.data, unit)
-    units = int(labels.max()) + 1
+    live = np.unique(labels[fit.weights > 0])  # units of runs that count
+    units = len(live)
     if n < 1:
         raise UserError(f"bootstrap: n = {n} must be at least 1")
     if starts not in (1, 2):
@@ -151,9 +152,14 @@ def bootstrap(
     def one(count: int, stream: np.random.SeedSequence) -> Chunk:
         rng = np.random.default_rng(stream)
         if leverage is None:
-            drawn = rng.multinomial(units, np.full(units, 1.0 / units), size=count)
+            drawn = np.zeros((count, int(labels.max()) + 1))
+            drawn[:, live] = rng.multinomial(units, np.full(units, 1.0 / units), size=count)
             return weighted(fit, problem, drawn[:, labels] * fit.point.weights, starts)
-        factors = None if word == "residual" else signs(rng, units, count)[:, labels]
+        factors = None
+        if word != "residual":
+            factors = np.ones((count, int(labels.max()) + 1))
+            factors[:, live] = signs(rng, units, count)
+            factors = factors[:, labels]
         return redrawn(fit, problem, rng, count, factors, leverage)
 
     workers = min(len(counts), threads or os.cpu_count() or 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from scalelaw import newton
 from scalelaw.errors import UserError
 from scalelaw.fitting import beyond as reach
-from scalelaw.fitting import intervals, quantities, record, report, spread, trade_offs
+from scalelaw.fitting import intervals, quantities, record, report, trade_offs
 from scalelaw.fitting.band import Band
+from scalelaw.fitting.basis import Basis, basis_of
 from scalelaw.fitting.diagnosis import Status
 from scalelaw.fitting.linear import Linear, linearised
 from scalelaw.fitting.noise import Noise, noise
-from scalelaw.fitting.objectives import LeastSquares, Objective
+from scalelaw.fitting.objectives import Objective
 from scalelaw.fitting.point import Point, layout
 from scalelaw.fitting.resampling import Bootstrap, bootstrap
 from scalelaw.fitting.side_by_side import Spreads, spreads
@@ -27,14 +28,9 @@ from scalelaw.fitting.warnings import FitWarning
 from scalelaw.laws import Law, build
 
 Array = NDArray[np.float64]
-Basis = Literal["residual variance", "sandwich", "bootstrap", "density", "unknown"]
-"""What standard errors rest on: the residuals' variance (least squares); the sandwich of a robust objective; where too
-few residuals lie inside delta a bootstrap, or for few runs the density of residuals around 0."""
 
 OWN_REPLICATES = 500
 """Bootstrap replicates that a fit takes by itself where no formula for its spread is to be believed."""
-ENOUGH_TO_DRAW = 30
-"""Runs from which resamples still determine the parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +96,7 @@ class Fit:
     @cached_property
     def basis(self) -> Basis:
         """What the standard errors rest on: see `Basis`."""
-        if self.status == "failed" or self.point.dof < 1:
-            return "unknown"
-        if isinstance(self.objective, LeastSquares):
-            return "residual variance"
-        if spread.enough_inside(self.point):
-            return "sandwich"
-        return "bootstrap" if self.n >= max(ENOUGH_TO_DRAW, 6 * len(self.law.names())) else "density"
+        return "unknown" if self.status == "failed" else basis_of(self.point)
 
     @cached_property
     def linear(self) -> Linear | None:

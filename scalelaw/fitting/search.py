@@ -81,7 +81,7 @@ def fit(
         space=space,
         n=len(data["L"]),
         points=points,
-        inside=_inside(goal, r),
+        inside=_inside(goal, r[w > 0]),
         decrement=found.seen.decrement,
         agreed=found.seen.agreed,
         starts=found.seen.starts,
@@ -130,7 +130,7 @@ def _search(law: type[Law], problem: newton.Problem, data: dict[str, Array], w: 
     """
     thin, few, few_w = problem, data, w
     if problem.runs > ENOUGH_TO_SEARCH:
-        sample = np.sort(np.random.default_rng(0).permutation(problem.runs)[:ENOUGH_TO_SEARCH])
+        sample = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(w > 0))[:ENOUGH_TO_SEARCH])
         thin = replace(problem, x=problem.x[:, sample], y=problem.y[:, sample])
         few, few_w = {letter: values[sample] for letter, values in data.items()}, w[sample]
     if isinstance(problem, newton.SumProblem):

@@ -31,7 +31,8 @@ def leave_one_out(fit: Fit, unit: str | ArrayLike = "size") -> dict[str, Array]:
         raise UserError(f"leave one out: {unit} has no units to leave out; choose run, size or compute")
     _, labels = labels_of(fit.law, fit.data, unit)
     point = fit.point
-    weights = np.where(labels == np.arange(labels.max() + 1)[:, None], 0.0, point.weights)
+    units = np.unique(labels[point.weights > 0])
+    weights = np.where(labels == units[:, None], 0.0, point.weights)
     rows = len(weights)
     begin, side = np.repeat(fit.start[None], rows, axis=0), np.repeat(fit.allowed[None], rows, axis=0)
     found = newton.solve(point.problem, begin, weights, alive=side)

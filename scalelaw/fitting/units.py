@@ -64,7 +64,7 @@ def widest(linear: Linear | None, data: dict[str, Array], revived: Linear | None
         revived: the same with terms alive that the fit has at 0, which are asked too.
     """
     labels = sizes(data)
-    count = 0 if labels is None else int(labels.max()) + 1
+    count = 0 if labels is None else len(np.unique(labels if linear is None else labels[linear.kept]))
     wider, own = False, None
     for one in (linear, revived):
         clusters = None if one is None else grouped(one, data)
