@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from scalelaw.errors import UserError
 from scalelaw.fitting import AbsoluteDeviation, Huber, curvature, fit
 from scalelaw.laws import (
     BrokenPowerLaw,
     ChanceSizeData,
     KaplanJoint,
+    OffsetPowerLaw,
     Overfit,
     PowerLaw,
     ShiftedPowerLaw,
@@ -93,3 +95,31 @@ def test_budgets_that_differ_by_rounding_are_one():
     C, L = np.array([1.0, 1.0, 1.0 + 1e-15, 2.0, 2.0, 2.0 * (1 + 1e-15)]), [1.0, 0.9, 0.95, 0.8, 0.7, 0.75]
     assert curvature(C, L) is None
     assert curvature([1.0, 1.0 + 1e-6, 2.0], L[:3]) is not None
+
+
+@pytest.mark.parametrize(
+    ("law", "bounds"),
+    [(SizeData, {"E": (1.0, None)}), (SizeData, {"A": (100.0, None)}), (SizeData, {"B": (50.0, 60.0)})],
+)
+def test_an_interval_ends_at_the_bound_that_was_given(law, bounds):
+    found = fit(law, bounds=bounds, **surface_runs())
+    ((name, (least, most)),) = bounds.items()
+    assert found.status == "at_bound"
+    low, high = found.interval(name)
+    assert low == least
+    assert least < high <= (most or np.inf)
+
+
+def test_what_is_asked_nowhere_or_in_vain_has_an_answer():
+    """No points make no band, a loss below the floor no interval; several losses at once are refused in words."""
+    C = np.geomspace(1.0, 1e4, 30)
+    L = (0.5 + C**-0.3) * np.exp(0.01 * np.random.default_rng(0).standard_normal(30))
+    found = fit(OffsetPowerLaw, C=C, L=L)
+    empty = found.predict(C=[])
+    assert empty.mid.shape == empty.beyond.shape == (0,)
+    assert found.estimate("compute_for", L=0.4) == np.inf
+    assert found.interval("compute_for", L=0.4) == (None, None)
+    with pytest.raises(UserError, match="one place at a time"):
+        found.interval("compute_for", L=np.array([0.6, 0.7]))
+    with pytest.raises(UserError, match="no objective"):
+        fit(OffsetPowerLaw, objective="huber", C=C, L=L)

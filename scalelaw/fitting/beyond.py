@@ -68,7 +68,7 @@ def reach(runs: Mapping[str, Array], at: Mapping[str, ArrayLike]) -> Reach | Non
             ratios[f"largest {name}"], ratios[f"smallest {name}"] = place / values.max(), values.min() / place
     apart = np.stack(np.broadcast_arrays(*ratios.values()))
     apart = np.where(apart <= 1 + ROUNDING, 1.0, apart)  # keeps NaN
-    worst = np.fmax.reduce(apart.reshape(len(ratios), -1), axis=1)
+    worst = np.fmax.reduce(apart.reshape(len(ratios), apart[0].size), axis=1, initial=0.0)
     edge = list(ratios)[int(np.argmax(np.where(np.isnan(worst), 0.0, worst)))]
     return Reach(np.asarray(np.fmax.reduce(apart)), edge)
 

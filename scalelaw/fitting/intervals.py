@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw import newton
+from scalelaw.errors import UserError
 from scalelaw.fitting import quantities, spread
 from scalelaw.fitting.band import Band
 from scalelaw.fitting.linear import linearised
@@ -121,6 +122,8 @@ def standard_errors(fit: Fit, gradients: Array, values: Array | None) -> tuple[A
 @np.errstate(all="ignore")
 def interval(fit: Fit, name: str, level: float, at: Mapping[str, Any]) -> Ends:
     """See `Fit.interval`."""
+    if any(np.ndim(one) for one in at.values()):
+        raise UserError(f"{name}: an interval is asked at one place at a time; ask for each")
     log = on_log_scale(fit.law, name)
     if fit.status == "converged":
         several = Several(fit.point, (name,), at)
@@ -142,10 +145,13 @@ def interval(fit: Fit, name: str, level: float, at: Mapping[str, Any]) -> Ends:
         lows, highs = profiled(fit, Several(fit.point, (name,), at), 1, level)
         low, high = float(lows[0]), float(highs[0])
     low_end, high_end = _ends(low, high, log)
-    given = fit.bounds.get(name, (None, None))
     value = float(fit.estimate(name, **at))  # may lie on the boundary of what was profiled, as a constant of 0
-    low_end = given[0] if low_end is None else min(low_end, value)
-    return low_end, given[1] if high_end is None else max(high_end, value)
+    low_end = None if low_end is None else min(low_end, value)
+    high_end = None if high_end is None else max(high_end, value)
+    least, most = fit.bounds.get(name, (None, None))  # a profile that is open goes as far as the bound
+    if least is not None:
+        low_end = least if low_end is None else max(low_end, least)
+    return low_end, most if high_end is None else high_end
 
 
 def _ends(low: float, high: float, log: bool) -> Ends:
@@ -156,7 +162,7 @@ def _ends(low: float, high: float, log: bool) -> Ends:
         return low if np.isfinite(low) else None, high if np.isfinite(high) else None
     with np.errstate(over="ignore"):
         low, high = float(np.exp(low)), float(np.exp(high))
-    return low, high if np.isfinite(high) else None
+    return low if np.isfinite(low) else None, high if np.isfinite(high) else None
 
 
 def profiled(fit: Fit, several: Quantities, count: int, level: float) -> tuple[Array, Array]:

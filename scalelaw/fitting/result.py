@@ -221,7 +221,7 @@ class Fit:
             UserError: for a name that the law does not have, or arguments that it does not take.
         """
         found = reach.of(self, name, at)
-        if found is None or np.isnan(found.factor).all():
+        if found is None or (found.factor.size and np.isnan(found.factor).all()):
             return None
         return float(found.factor) if found.factor.ndim == 0 else found.factor
 

@@ -61,6 +61,8 @@ def fit(
     held = constraints(law, fix, bounds)
     data = positive_arrays(law, variables, held.fix)
     objective = LeastSquares() if objective is None else objective
+    if not isinstance(objective, Objective):
+        raise UserError(f"fit {law.word}: {objective!r} is no objective; pass one as Huber(1e-3) or LeastSquares()")
     if space not in ("log", "linear"):
         close = nearest(str(space), ["log", "linear"])
         raise UserError(f"fit {law.word}: unknown space {space!r}{close} (known: log, linear)")
