@@ -139,10 +139,12 @@ def test_a_share_of_a_gpu_is_a_share_of_its_memory(tmp_path):
     from scalelaw.sweep.resources import RaySection
 
     results = ResultsFolder(tmp_path / "results", new=True)
-    found = work_of(results, ["abc"], RaySection(cpus=3, gpus=0.5))
+    found = work_of(results, ["abc"], RaySection(cpus=3, gpus=0.5), None)
     assert found.environment == {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}
     assert found.arguments[:3] == ("-m", "scalelaw", "run")
     assert found.arguments[-2:] == ("--threads", "3")
     assert found.sees == str(tmp_path / "results" / "abc" / "config.json")
     assert found.folder == os.getcwd()
-    assert work_of(results, ["abc"], RaySection(gpus=1)).environment == {}
+    assert work_of(results, ["abc"], RaySection(gpus=1), None).environment == {}
+    held = work_of(results, ["abc"], RaySection(gpus=1), 0.25).arguments
+    assert held[held.index("--stop-at") + 1] == "0.25"
