@@ -96,10 +96,11 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
         worlds = Worlds(mine, centre)
         scales, _ = drawn(len(mine), worlds.jacobian(PILOT)[0], y[k] - fit[k], sizes_of(PILOT), SETTINGS, of_pilot)
         cost = np.exp(cells.sum(axis=0) - TARGET)
-        if want == "loss":
-            cost = np.where(cells[0] < PILOT[0].min() - 1e-9, np.inf, cost)  # as purchases.py has it
-            started = about_loss(worlds, scales, y[k], cells)
-            chosen[k] = choose(started, cost, spend, MOST, searches=1, together=1, wide=True).counts
+        if want != "exponent":
+            if want == "loss":
+                cost = np.where(cells[0] < PILOT[0].min() - 1e-9, np.inf, cost)  # as purchases.py has it
+            started = under_forms(worlds, scales, y[k], cells, want)
+            chosen[k] = choose(started, cost, spend, MOST, searches=1, together=1, wide=want == "loss").counts
             continue
         points, factors = worlds.stencil(want, TARGET)
         question = Question(
@@ -115,10 +116,10 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
     return chosen
 
 
-def about_loss(worlds: Worlds, scales: Scales, y: Array, cells: Array) -> Scenarios:
-    """What a pilot's ln L (runs,) says of the loss at the target."""
+def under_forms(worlds: Worlds, scales: Scales, y: Array, cells: Array, want: Want) -> Scenarios:
+    """What a pilot's ln L (runs,) says of the best size or the loss at the target."""
     question = Question(
-        gradient=worlds.gradient("loss", TARGET),
+        gradient=worlds.gradient(want, TARGET),
         jacobian=worlds.jacobian(cells),
         sizes=sizes_of(cells),
         features=np.empty((cells.shape[1], 0)),
@@ -126,7 +127,7 @@ def about_loss(worlds: Worlds, scales: Scales, y: Array, cells: Array) -> Scenar
         scales=scales,
     )
     sums = Information.of(question, worlds.jacobian(PILOT), sizes_of(PILOT), np.empty((PILOT.shape[1], 0)))
-    return Scenarios.of(sums, worlds, PILOT, y, cells, worlds.best(TARGET))
+    return Scenarios.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
 
 
 def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPENDS) -> dict[str, Any]:

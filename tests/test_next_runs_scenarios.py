@@ -1,4 +1,4 @@
-"""Plans for a loss under other forms than the fitted one: against surfaces of those forms and simulated fits."""
+"""Plans for a size or a loss under other forms than the fitted one: against such surfaces and simulated fits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NOISE = 0.01
 ENDS = RUNS.max(axis=1)
 
 
-def scenarios(noise=NOISE, size=0.0, log_loss=None):
+def scenarios(noise=NOISE, size=0.0, log_loss=None, want="loss"):
     two = np.ones(2)
     question = Question(
-        gradient=WORLDS.gradient("loss", WORK),
+        gradient=WORLDS.gradient(want, WORK),
         jacobian=WORLDS.jacobian(CELLS),
         sizes=CELL_SIZES,
         features=np.empty((CELLS.shape[1], 0)),
@@ -29,7 +29,7 @@ def scenarios(noise=NOISE, size=0.0, log_loss=None):
     )
     sums = Information.of(question, WORLDS.jacobian(RUNS), RUN_SIZES, np.empty((RUNS.shape[1], 0)))
     y = WORLDS.log_loss(RUNS)[0] if log_loss is None else log_loss
-    return Scenarios.of(sums, WORLDS, RUNS, y, CELLS, WORLDS.best(WORK))
+    return Scenarios.of(sums, WORLDS, RUNS, y, CELLS, WORLDS.stencil(want, WORK))
 
 
 def test_each_form_is_the_surface_that_its_name_says():
@@ -43,6 +43,19 @@ def test_each_form_is_the_surface_that_its_name_says():
     for name, error, other in zip(NAMES, found, others, strict=True):
         exact = np.log(np.exp(e) + size + data + other) - WORLDS.log_loss(CELLS)[1]
         assert np.log1p(error) == pytest.approx(exact, abs=1e-12), name
+
+
+def test_a_form_moves_the_best_size_as_its_surface_says():
+    """Second method: the lowest point, found by looking, of a surface with a little of the form."""
+    little, u = 0.02, np.linspace(-1, 1, 20_001)
+    found = scenarios(noise=1e3, want="size").at_answer[1]
+    best = WORLDS.best(WORK)[1]
+    line = best + np.array([[1.0], [-1.0]]) * u
+    errors = errors_of_form(WORLDS, line, ENDS)[1]
+    bare = WORLDS.log_loss(line)[1]
+    for name, error, moved in zip(NAMES, errors, found, strict=True):
+        up, down = (u[np.argmin(bare + sign * little * error)] for sign in (1, -1))
+        assert (up - down) / (2 * little) == pytest.approx(moved, rel=0.03, abs=0.01), name
 
 
 def test_what_runs_say_of_a_form_is_its_factors_posterior():
@@ -64,9 +77,10 @@ def test_what_runs_say_of_a_form_is_its_factors_posterior():
     assert blind == pytest.approx(1, abs=1e-3)  # runs that say nothing leave what was thought before
 
 
-def test_the_error_is_that_of_least_squares_on_simulated_runs():
+@pytest.mark.parametrize("want", ["loss", "size"])
+def test_the_error_is_that_of_least_squares_on_simulated_runs(want):
     noise, size = 0.01, 0.02
-    start = scenarios(noise, size).changed(5, 3)
+    start = scenarios(noise, size, want=want).changed(5, 3)
     x = np.concatenate([RUNS, np.repeat(CELLS[:, [5]], 3, axis=1)], axis=1)
     labels = np.concatenate([RUN_SIZES, np.repeat(CELL_SIZES[5], 3)])
     rng = np.random.default_rng(1)
@@ -77,7 +91,7 @@ def test_the_error_is_that_of_least_squares_on_simulated_runs():
         bent = np.concatenate([start.at_runs[0, form], np.repeat(start.at_cells[0, form, 5], 3)])
         J = WORLDS.jacobian(x)[0]
         held = np.linalg.inv(J.T @ J + np.diag(noise**2 / PRIOR**2))
-        off = (noises + bent) @ J @ held @ WORLDS.gradient("loss", WORK)[0] - start.at_answer[0, form]
+        off = (noises + bent) @ J @ held @ WORLDS.gradient(want, WORK)[0] - start.at_answer[0, form]
         assert float(np.mean(off**2)) == pytest.approx(float(found[0, form]), rel=0.04), NAMES[form]
 
 

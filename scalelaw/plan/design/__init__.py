@@ -3,6 +3,6 @@
 The estimate that is planned for is the least-squares fit of ln L to all runs, L = E + A N^-alpha + B D^-beta or the
 same below the loss of guessing. Its mean squared error is computed from the fit's own Jacobian for many surfaces that
 the runs so far allow, with noise of single runs, effects that runs of one size share, and an error of the form: for
-the best size and its exponent a smooth one that runs near the target know best; for the loss one of a few that have a
-name (none, an interaction, a break of either exponent beyond the runs), each as large as the runs leave it likely.
+best size and loss one of a few that have a name (none, an interaction, a break of either exponent beyond the runs),
+each as large as the runs leave it likely; for the exponent a smooth one that runs near the target know best.
 """

@@ -61,14 +61,14 @@ class Questions:
         return cls(known, grid, log_work, form, scales, sized, run_sizes, cell_sizes)
 
     def information(self, want: Want) -> Told:
-        """What the runs so far say of an answer; of the loss, under each form that the truth may have."""
+        """What the runs so far say of an answer; of size and loss, under each form that the truth may have."""
         worlds, x = self.known.worlds, self.known.x
-        if want == "loss":
+        if want != "exponent":
             sums = Information.of(
                 self._question(want, 0), worlds.jacobian(x), self.run_sizes, np.empty((x.shape[1], 0))
             )
-            best, log_loss = worlds.best(self.log_work), np.log(self.known.runs.val_loss.astype(float))
-            return Scenarios.of(sums, worlds, x, log_loss, self.grid.x, best)
+            stencil, log_loss = worlds.stencil(want, self.log_work), np.log(self.known.runs.val_loss.astype(float))
+            return Scenarios.of(sums, worlds, x, log_loss, self.grid.x, stencil)
         features = self.form.features(x)
         question = self._question(want, features.shape[1])
         return Information.of(question, worlds.jacobian(x), self.run_sizes, features)

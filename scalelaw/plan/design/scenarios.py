@@ -23,7 +23,7 @@ class Scenarios:
         sums: without an error of the form.
         at_runs: (worlds, forms, runs) of ln L at the runs there are, by which a form differs from the fitted one.
         at_cells: (worlds, forms, cells) the same at the cells.
-        at_answer: (worlds, forms) the same of the true answer.
+        at_answer: (worlds, forms) by which it moves the true answer.
         by_form: (worlds, forms, 5) sums over the runs of that difference x J.
     """
 
@@ -34,8 +34,16 @@ class Scenarios:
     by_form: Array
 
     @classmethod
-    def of(cls, sums: Information, worlds: Worlds, runs: Array, log_loss: Array, cells: Array, answer: Array) -> Self:
-        """What runs say of a loss.
+    def of(
+        cls,
+        sums: Information,
+        worlds: Worlds,
+        runs: Array,
+        log_loss: Array,
+        cells: Array,
+        stencil: tuple[Array, Array],
+    ) -> Self:
+        """What runs say of a size or a loss.
 
         Args:
             sums: of the runs, without features of a form's error.
@@ -43,13 +51,14 @@ class Scenarios:
             runs: (2, runs) ln N and ln D.
             log_loss: (runs,) ln L.
             cells: (2, cells) the same of what could be bought.
-            answer: (worlds, 2, 1) where the loss is asked.
+            stencil: how an error of ln L moves the answer, as `Worlds.stencil` has it.
         """
         ends, jacobian = runs.max(axis=1), worlds.jacobian(runs)
-        found = [errors_of_form(worlds, points, ends) for points in (runs, cells, answer)]
+        points, factors = stencil
+        found = [errors_of_form(worlds, x, ends) for x in (runs, cells, points)]
         share = shares(found[0], jacobian, log_loss - worlds.log_loss(runs), sums.question.scales.noise)[:, :, None]
-        at_runs, at_cells, at_answer = (share * errors for errors in found)
-        return cls(sums, at_runs, at_cells, at_answer[:, :, 0], at_runs @ jacobian)
+        at_runs, at_cells, at_points = (share * errors for errors in found)
+        return cls(sums, at_runs, at_cells, (at_points @ factors[:, :, None])[:, :, 0], at_runs @ jacobian)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
