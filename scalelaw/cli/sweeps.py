@@ -223,24 +223,22 @@ def _record(
     more: dict[str, Any],
     stopped: Sequence[str],
 ) -> None:
-    from scalelaw.launch.halving import STOPPED
+    from scalelaw.runs import recording
 
     if earlier:  # of a launcher that began at the same moment
         check_name(results, earlier, spec.sweep.name)
-    mine = {run.run_id for run in planned}
-    stopped = [*(run_id for run_id in earlier.get(STOPPED, []) if run_id not in mine), *stopped]
     facts = {
         **spec.sweep.model_dump(mode="json", exclude={"note"}),
         "devices": spec.devices.model_dump(include={"params", "accumulate", "remat"}),
-        "runs": list(dict.fromkeys([*earlier.get("runs", []), *(run.run_id for run in planned)])),
-        "core_hours": {**earlier.get("core_hours", {}), **{run.run_id: run.cost.core_hours for run in planned}},
+        "runs": [run.run_id for run in planned],
+        "core_hours": {run.run_id: run.cost.core_hours for run in planned},
         "spec": spec.layers[-1].text,
         **({"extends": {layer.source: layer.text for layer in spec.layers[-2::-1]}} if spec.layers[1:] else {}),
         **({"from": spec.start} if spec.start is not None else {}),
-        **({STOPPED: stopped} if stopped else {}),
+        recording.STOPPED: [*stopped],
         **more,
     }
-    results.begin(facts, {run.run_id: run.config.to_json() for run in planned})
+    results.begin(recording.joined(earlier, facts), {run.run_id: run.config.to_json() for run in planned})
 
 
 def closing(console: Any, results: ResultsFolder, run_ids: list[str]) -> int:

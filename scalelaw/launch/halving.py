@@ -17,11 +17,9 @@ import pyarrow.compute as pc
 from scalelaw.launch.two_trials import PlannedCell, rows_of
 from scalelaw.learning_rate.halving import RUNGS, kept
 from scalelaw.runs import ResultsFolder, files
+from scalelaw.runs.recording import STOPPED
 from scalelaw.runs.traces import traces
 from scalelaw.sweep import PlannedRun
-
-STOPPED = "stopped_early"
-"""Of sweep.json: runs that go on no more."""
 
 
 @dataclass(frozen=True)

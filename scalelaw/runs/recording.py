@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from scalelaw.runs import files, locks
 
 SWEEP = "sweep.json"
+STOPPED = "stopped_early"
+"""Of the record: runs that go on no more."""
 PATIENCE_SECONDS = 60.0
 """For another launcher that is writing; one that is stopped meanwhile is not waited for any longer."""
 
@@ -33,6 +35,30 @@ def turn(root: Path) -> Iterator[dict[str, Any]]:
     except BaseException:
         files.remove_empty([folder for folder in made if folder.exists()])
         raise
+
+
+def joined(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """A later record, and with it what an earlier one holds of other runs."""
+    mine = set(later.get("runs", []))
+    stopped = [*(run_id for run_id in earlier.get(STOPPED, []) if run_id not in mine), *later.get(STOPPED, [])]
+    whole = {
+        **later,
+        "runs": list(dict.fromkeys([*earlier.get("runs", []), *later.get("runs", [])])),
+        "core_hours": {**earlier.get("core_hours", {}), **later.get("core_hours", {})},
+        STOPPED: stopped,
+    }
+    return {name: fact for name, fact in whole.items() if name != STOPPED or stopped}
+
+
+def about(record: Mapping[str, Any], run_ids: Collection[str]) -> dict[str, Any]:
+    """A record with what it holds of some runs alone; it then speaks for these, as the later one of two."""
+    mine = set(run_ids)
+    return {
+        **record,
+        "runs": [run_id for run_id in record.get("runs", []) if run_id in mine],
+        "core_hours": {run_id: cost for run_id, cost in record.get("core_hours", {}).items() if run_id in mine},
+        STOPPED: [run_id for run_id in record.get(STOPPED, []) if run_id in mine],
+    }
 
 
 def content(record: Mapping[str, Any]) -> bytes:

@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 
 from scalelaw import stopping
 from scalelaw.errors import UserError
-from scalelaw.runs import arrow, files, recording
+from scalelaw.runs import arrow, files
 from scalelaw.runs.claims import Claim, Watch
 from scalelaw.runs.folder import CHECKPOINTS, DONE, ResultsFolder
 from scalelaw.runs.lease import Lease
 from scalelaw.runs.schema import Run, Status
-from scalelaw.runs.store import claim, mirror, pushing, snapshots
+from scalelaw.runs.store import claim, mirror, pushing, records, snapshots
 from scalelaw.runs.store import rows as row_table
 from scalelaw.runs.store.place import Place, StoreError, at_once, opened, run_of
 
@@ -120,7 +120,7 @@ class StoredFolder(ResultsFolder):
             yield files.read_json(self.root / SWEEP) if marks else {}
 
     def begin(self, record: dict[str, Any], configs: Mapping[str, dict[str, Any]]) -> None:
-        """Writes the sweep here, then to the store: the runs, and `sweep.json` last."""
+        """Writes the sweep here, then to the store: the runs, and `sweep.json` last, with what others record by now."""
         self.refresh()
         mirror.bring(self.place, self.root, self._listing, [f"{run_id}/{CONFIG}" for run_id in configs])
         before = {run_id: self._config_bytes(run_id) for run_id in configs}
@@ -134,7 +134,7 @@ class StoredFolder(ResultsFolder):
         for run_id in new[:1]:  # one by itself: a store that refuses is left as it was
             push(run_id)
         at_once(push, new[1:])
-        self.place.write(SWEEP, recording.content(record))  # into the mirror others may have brought the store's since
+        records.put(self.place, record, configs)  # not the mirror's: into that others may have brought the store's
 
     def _config_bytes(self, run_id: str) -> bytes | None:
         path = self.run_path(run_id) / CONFIG
