@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from scalelaw.runs import ResultsFolder, Run, open_results
 from scalelaw.runs.store import claim, folder
 from scalelaw.runs.store.folder import StoredFolder
+from scalelaw.runs.store.place import Place
 
 IDS = [f"{k:08x}" for k in range(6)]
 CONFIG = {"data": {"source": "hierarchy"}, "model": {"variant": "N0"}, "train": {"images": 600, "peak_lr": 1.0}}
@@ -33,6 +36,29 @@ class World:
         results = self.on("a", new=True)
         results.begin({"name": "tiny", "runs": IDS}, dict.fromkeys(IDS, CONFIG))
         return results
+
+
+@dataclass(frozen=True)
+class Watched(Place):
+    """A place in a store that says what it is about to be asked."""
+
+    before: Callable[[str, str], None]
+
+    def listing(self, under: str = "", *, recursive: bool = True) -> Any:
+        self.before("listing", under)
+        return super().listing(under, recursive=recursive)
+
+    def marks(self, names: Any) -> Any:
+        self.before("marks", " ".join(asked := list(names)))
+        return super().marks(asked)
+
+    def buffer(self, name: str) -> Any:
+        self.before("buffer", name)
+        return super().buffer(name)
+
+    def write(self, name: str, content: bytes) -> None:
+        self.before("write", name)
+        super().write(name, content)
 
 
 def quick_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:

@@ -8,14 +8,12 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stored_sweep import World, quick_world
+from stored_sweep import Watched, World, quick_world
 from tiny_sweep import TINY
 
 from scalelaw.cli.sweeps import record_sweep
@@ -24,7 +22,7 @@ from scalelaw.launch.status import sweep_status
 from scalelaw.runs import recording
 from scalelaw.runs.store import records
 from scalelaw.runs.store.folder import StoredFolder
-from scalelaw.runs.store.place import Place, opened
+from scalelaw.runs.store.place import opened
 from scalelaw.sweep import expand, read_spec
 
 HELD = """
@@ -45,10 +43,11 @@ cli.main(sys.argv[1:])
 """A launcher that has read the record and is about to write it, until it is told to go on."""
 
 
-def spec(folder: Path, seed: int) -> Path:
+def spec(folder: Path, seed: int, name: str = "tiny") -> Path:
     """A spec of two runs, which no other seed's are."""
     path = folder / f"{seed}.toml"
-    path.write_text(TINY.replace("[0, 1]", f"[{seed}]").replace("[200, 600]", "200"), encoding="utf-8")
+    text = TINY.replace("[0, 1]", f"[{seed}]").replace("[200, 600]", "200").replace('"tiny"', f'"{name}"')
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -73,29 +72,6 @@ class Machine:
         record_sweep(results, self.spec, self.planned, stopped=[self.stopped])
 
 
-@dataclass(frozen=True)
-class Watched(Place):
-    """A place in a store that says what it is about to be asked."""
-
-    before: Callable[[str, str], None]
-
-    def listing(self, under: str = "", *, recursive: bool = True) -> Any:
-        self.before("listing", under)
-        return super().listing(under, recursive=recursive)
-
-    def marks(self, names: Any) -> Any:
-        self.before("marks", " ".join(asked := list(names)))
-        return super().marks(asked)
-
-    def buffer(self, name: str) -> Any:
-        self.before("buffer", name)
-        return super().buffer(name)
-
-    def write(self, name: str, content: bytes) -> None:
-        self.before("write", name)
-        super().write(name, content)
-
-
 def stands(world: World, *machines: Machine) -> None:
     """The record, and what a machine beside reads, have all that these launchers have recorded and no more."""
     ids = {run_id for machine in machines for run_id in machine.ids}
@@ -115,11 +91,12 @@ def recorded_beside(world: World, moment: int, which: str) -> bool:
     second = Machine(world, 1, first.name if "this" in which else "")
     if "new" not in which:
         third.records(third.opens())
-    results, other, requests = first.opens(), second.opens(), itertools.count()
+    results, requests = first.opens(), itertools.count()
+    others = [second.opens()] if "seen" in which else []
 
     def before(*_: str) -> None:
         if next(requests) == moment:
-            second.records(other)
+            second.records(others[0] if others else second.opens())
 
     results.place = Watched(results.place.filesystem, results.place.root, results.place.shown, before)
     first.records(results)
@@ -129,7 +106,15 @@ def recorded_beside(world: World, moment: int, which: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("which", ["of another machine", "in a new folder", "of this machine, impatient"])
+@pytest.mark.parametrize(
+    "which",
+    [
+        "of another machine, which has seen the folder",
+        "of this machine, impatient",
+        "in a new folder",
+        "in a new folder, which has been seen empty",
+    ],
+)
 def test_another_launcher_records_at_any_moment(tmp_path, monkeypatch, which):
     """Between any two requests of the first; the impatient one has waited long enough for its turn."""
     monkeypatch.setattr(recording, "PATIENCE_SECONDS", 0.0)
@@ -168,7 +153,8 @@ class Stepped:
     def _put(self) -> None:
         record = {"name": "t", "runs": [self.run_id], "core_hours": {self.run_id: 1.0}, "stopped_early": [self.run_id]}
         with suppress(Killed):
-            records.put(self.place, record, [self.run_id])
+            records.announce(self.place, record)
+            records.write(self.place, record, record)
         self.ended = True
         self._waits.release()
 
@@ -222,6 +208,35 @@ def test_two_that_put_their_records_keep_both_however_their_requests_follow_each
             made.pop()
         choices = [*made[:-1], made[-1] + 1] if made else None
     assert count > 200
+
+
+def test_a_launcher_killed_in_a_new_folder_leaves_one_that_its_sweep_goes_on_in(world):
+    first, second = Machine(world, 0), Machine(world, 1)
+    results = first.opens()
+
+    def before(what: str, name: str) -> None:
+        if (what, name) == ("write", f"{first.planned[-1].run_id}/config.json"):
+            raise Killed
+
+    results.place = Watched(results.place.filesystem, results.place.root, results.place.shown, before)
+    with pytest.raises(Killed):
+        first.records(results)
+    assert not (world.stored / "sweep.json").exists()
+    with pytest.raises(UserError, match="is not a results folder"):
+        world.on("beside")
+    second.spec = read_spec(spec(world.tmp_path, 1, "other"))
+    with pytest.raises(UserError, match="holds the sweep 'tiny', not 'other'"):
+        second.records(second.opens())
+    second = Machine(world, 1)
+    second.records(second.opens())
+    stands(world, first, second)
+
+
+def test_a_folder_of_that_name_makes_no_results_folder(world):
+    (world.stored / "launches").mkdir(parents=True)
+    (world.stored / "launches" / "apollo.json").write_text("{}")
+    with pytest.raises(UserError, match="is not a results folder"):
+        world.on("a", new=True)
 
 
 def test_what_a_launcher_has_put_there_must_be_json(world):

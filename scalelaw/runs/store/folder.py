@@ -3,7 +3,7 @@
 Everything that works on a results folder works on the mirror. Here is what goes to and fro: opening brings
 `sweep.json`, reading brings new rows, a lease brings its run's checkpoint and takes new ones away, a row goes last of
 all that its run leaves behind. The store holds the same files as a folder on disk does, but for checkpoints
-(`snapshots`).
+(`snapshots`) and what each launcher has recorded (`records`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from scalelaw import stopping
 from scalelaw.errors import UserError
-from scalelaw.runs import arrow, files
+from scalelaw.runs import arrow, files, recording
 from scalelaw.runs.claims import Claim, Watch
 from scalelaw.runs.folder import CHECKPOINTS, DONE, ResultsFolder
 from scalelaw.runs.lease import Lease
@@ -63,7 +63,7 @@ class StoredFolder(ResultsFolder):
                 raise StoreError(f"{shown}: there is no such bucket; make it, or mend its name")
             if empty and not new:
                 raise UserError(f"{shown}: no such folder; a sweep makes it: scalelaw sweep SPEC.toml -o {shown}")
-            if not empty:
+            if not (empty or (new and records.are_begun(self.place))):
                 raise UserError(f"{shown}: is not a results folder (it holds neither sweep.json nor runs.parquet); "
                                 "name another folder")  # fmt: skip
         self.root = mirror.made(uri)
@@ -114,13 +114,13 @@ class StoredFolder(ResultsFolder):
 
     @contextmanager
     def recording(self) -> Iterator[dict[str, Any]]:
-        """As of a folder on disk; what other machines have recorded is brought first. These themselves do not wait."""
+        """As of a folder on disk; what other machines have recorded is brought first. These do not wait (`records`)."""
         with super().recording():
             mirror.bring(self.place, self.root, marks := self.place.marks([SWEEP]), [SWEEP])
-            yield files.read_json(self.root / SWEEP) if marks else {}
+            yield files.read_json(self.root / SWEEP) if marks else records.announced(self.place, {})
 
     def begin(self, record: dict[str, Any], configs: Mapping[str, dict[str, Any]]) -> None:
-        """Writes the sweep here, then to the store: the runs, and `sweep.json` last, with what others record by now."""
+        """Writes the sweep here, then to the store: `sweep.json` last, with what others record by now."""
         self.refresh()
         mirror.bring(self.place, self.root, self._listing, [f"{run_id}/{CONFIG}" for run_id in configs])
         before = {run_id: self._config_bytes(run_id) for run_id in configs}
@@ -131,10 +131,10 @@ class StoredFolder(ResultsFolder):
 
         new = [run_id for run_id in configs if self._config_bytes(run_id) != before[run_id]
                or f"{run_id}/{CONFIG}" not in self._listing]  # fmt: skip
-        for run_id in new[:1]:  # one by itself: a store that refuses is left as it was
-            push(run_id)
-        at_once(push, new[1:])
-        records.put(self.place, record, configs)  # not the mirror's: into that others may have brought the store's
+        own = recording.about(record, configs)
+        records.announce(self.place, own)  # first and by itself: a store that refuses is left as it was
+        at_once(push, new)
+        records.write(self.place, record, own)  # not the mirror's: into that others may have brought the store's
 
     def _config_bytes(self, run_id: str) -> bytes | None:
         path = self.run_path(run_id) / CONFIG

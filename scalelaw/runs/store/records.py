@@ -2,8 +2,8 @@
 
 One that reads `sweep.json`, changes it and writes it writes away what another has written meanwhile. So each first puts
 what it has to say in an object of its own, `launches/<digest of its runs>.json`, which no launcher of other runs
-touches. Then it writes `sweep.json` with what all these objects hold, and again until it finds nothing new in them: so
-whoever writes last has everybody's. Stores show an object to all from the moment that it is written.
+touches. When its runs have their folders it writes `sweep.json` with what all these objects hold, and again until it
+finds nothing new in them: so whoever writes last has everybody's. Stores show an object to all once it is written.
 
 A launcher that is killed between its write and its second look may leave a `sweep.json` without another's entries; the
 next one that records puts them back.
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
@@ -23,20 +24,43 @@ from scalelaw.runs.recording import SWEEP
 from scalelaw.runs.store.place import Place, at_once
 
 FOLDER = "launches"
+_NAME = rf"{FOLDER}/[0-9a-f]{{16}}\.json"
 
 
-def put(place: Place, record: Mapping[str, Any], run_ids: Collection[str]) -> None:
-    """Writes the record of a launcher that has read it and changed what it says of these runs, its own.
+def are_begun(place: Place) -> bool:
+    """Whether a launcher has begun to record there; `sweep.json` comes last."""
+    return any(re.fullmatch(_NAME, name) for name in place.listing(FOLDER))
+
+
+def announce(place: Place, own: Mapping[str, Any]) -> None:
+    """Puts there what a launcher says of its own runs.
+
+    Raises:
+        StoreError: when the store refuses; nothing is there then that was not before.
+    """
+    digest = hashlib.sha256(files.canonical(sorted(own["runs"])).encode()).hexdigest()
+    place.write(f"{FOLDER}/{digest[:16]}.json", recording.content(own))
+
+
+def announced(place: Place, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with what launchers have put there.
+
+    Raises:
+        StoreError: when the store cannot be read.
+        UserError: when what is there is no JSON.
+    """
+    return reduce(recording.joined, _every(place), dict(record))
+
+
+def write(place: Place, record: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Writes the record of a launcher that has read it, changed in it what it says of its own runs and announced that.
 
     Raises:
         StoreError: when the store refuses.
-        UserError: when what another launcher has put there cannot be read.
+        UserError: when what another launcher has put there is no JSON.
     """
-    own = recording.about(record, run_ids)
-    digest = hashlib.sha256(files.canonical(sorted(run_ids)).encode()).hexdigest()
-    place.write(f"{FOLDER}/{digest[:16]}.json", recording.content(own))
     written: dict[str, Any] | None = None
-    while (whole := recording.joined(reduce(recording.joined, _every(place), record), own)) != written:
+    while (whole := recording.joined(announced(place, record), own)) != written:
         place.write(SWEEP, recording.content(whole))
         written = whole
 
