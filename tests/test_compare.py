@@ -191,6 +191,8 @@ def test_distance_is_said_and_too_far_is_refused():
     for wrong in (0, -1.0, float("inf"), True, "1e20"):
         with pytest.raises(UserError, match="must be a positive"):
             compare(a, b, wrong)
+    with pytest.raises(UserError, match="compare: seed = -1 must be a whole number, 0 or more"):
+        compare(a, b, 1e20, seed=-1)
     with pytest.raises(UserError, match="unknown front"):
         compare(a, b, 1e20, front="surfaces")
 

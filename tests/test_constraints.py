@@ -135,6 +135,14 @@ def test_fewer_runs_do_when_parameters_are_pinned():
         ({"bounds": {"alpha": 3}}, "must be a pair"),
         ({"bounds": {"A": (None, 0)}}, "must be able to be above 0"),
         ({"fix": {"E": 1}, "bounds": {"E": (0, 1)}}, "also pinned"),
+        ({"fix": {0: 1.0}}, "no parameter 0"),
+        ({"fix": "E"}, r"^fix: is of type str; pass a mapping of parameters, as fix=\{'alpha': 0.3\}$"),
+        ({"fix": ["E", "A"]}, "^fix: is of type list"),
+        ({"fix": [("E", 0.5)]}, "^fix: is of type list"),
+        ({"fix": 0.5}, "^fix: is of type float"),
+        ({"fix": 0}, "^fix: is of type int"),
+        ({"fix": np.ones(2)}, "^fix: is of type ndarray"),
+        ({"bounds": (0, 1)}, r"^bounds: is of type tuple; .*, as bounds=\{'alpha': \(0, 1\)\}$"),
     ],
 )
 def test_constraints_that_make_no_sense_are_refused(held, words):

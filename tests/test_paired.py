@@ -49,3 +49,5 @@ def test_a_row_without_a_value_counts_as_beyond_both_ends():
     assert found.interval(values) == (None, None)
     with pytest.raises(UserError, match="at least two"):
         paired([surface(grid_runs())], [0 * RUNS], 40, seed=0)
+    with pytest.raises(UserError, match="seed = -1 must be a whole number"):
+        paired([surface(grid_runs())], [RUNS], 40, seed=-1)

@@ -50,6 +50,11 @@ def test_ranks_know_no_units():
     assert compare_starts(table(3 * loss + 1, error**2, cost**3)).pooled == plain
 
 
+def test_a_seed_is_a_whole_number_from_0_on():
+    with pytest.raises(UserError, match="compare_starts: seed = -1 must be a whole number, 0 or more"):
+        compare_starts(table(*sample(np.random.default_rng(1), 30, 1.0)), seed=-1)
+
+
 @pytest.mark.parametrize("by_loss", [0.0, 1.0])
 def test_intervals_hold_the_correlation_of_a_large_sample(by_loss):
     rng = np.random.default_rng(2)

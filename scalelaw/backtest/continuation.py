@@ -10,6 +10,7 @@ from scalelaw.backtest.points import Points, gather
 from scalelaw.backtest.settings import USUAL, Settings
 from scalelaw.errors import UserError
 from scalelaw.fitting import Band
+from scalelaw.fitting.checks import check_level
 from scalelaw.fitting.straightness import t_quantile
 
 Array = NDArray[np.float64]
@@ -54,8 +55,7 @@ def continued(
     ahead = _positive("x_new", x_new, shaped=True)
     if x.shape != y.shape:
         raise UserError(f"extrapolate: x has {len(x)} values and y {len(y)}; give one y for every x")
-    if not 0 < level < 1:
-        raise UserError(f"extrapolate: level = {level!r} must lie between 0 and 1")
+    check_level("extrapolate", level)
     if len(np.unique(x)) < FEWEST:
         raise UserError(f"x: {len(np.unique(x))} different values; a curve needs {FEWEST} to be continued")
     if (ahead < x.max() * (1 - 1e-12)).any():

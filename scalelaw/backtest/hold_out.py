@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scalelaw.backtest.trial import Trial
 from scalelaw.errors import UserError
 from scalelaw.fitting import Band, Fit, Objective
-from scalelaw.fitting.constraints import Bounds
+from scalelaw.fitting.checks import check_level
+from scalelaw.fitting.constraints import Bounds, by_parameter
 from scalelaw.laws import Law
 from scalelaw.newton import Space
 
@@ -145,8 +146,7 @@ def hold_out_largest(
     Raises:
         UserError: for what `fit` refuses, a factor that is not above 1, or too few runs left to fit.
     """
-    if not 0 < level < 1:
-        raise UserError(f"hold_out_largest: level = {level!r} must lie between 0 and 1")
+    check_level("hold_out_largest", level)
     trial = Trial.of(
         [law],
         variables,
@@ -157,7 +157,7 @@ def hold_out_largest(
         objective=objective,
         space=space,
         weights=weights,
-        held=frozenset(fix or {}),
+        held=frozenset(by_parameter("fix", fix)),
     )
     return held_out(law, trial, float(trial.ranked.values.max()), fix, bounds)
 

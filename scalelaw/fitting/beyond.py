@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.fitting import quantities
+from scalelaw.fitting.checks import asked_points
 from scalelaw.fitting.warnings import FitWarning
 from scalelaw.laws import Law, Repeated
 
@@ -81,8 +82,7 @@ def of(fit: Fit, name: str | None, at: Mapping[str, Any]) -> Reach | None:
         UserError: for a name that the law does not have, or arguments that it does not take.
     """
     if name is None:
-        fit.centred(at)  # refuses what a prediction refuses
-        place = dict(at)
+        place = dict(asked_points(fit.law, at))
     else:
         quantities.check(fit.law, name, at)
         place = _place(fit, name, at)

@@ -1,8 +1,9 @@
-"""What a fit refuses, and the arrays that it accepts."""
+"""What a fit and its answers refuse, and the arrays that they accept."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -101,11 +102,64 @@ def checked_weights(weights: ArrayLike | None, runs: int, size: int) -> Array:
     return values
 
 
+def asked_points(law: type[Law], given: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Where a law is asked: letter -> positive float64 values, broadcast to one shape, in the order of its variables.
+
+    Raises:
+        UserError: for missing or further letters, values that are not positive, finite numbers, or shapes that do not
+            broadcast.
+    """
+    wanted = ", ".join(law.variables)
+    if set(given) != set(law.variables):
+        raise UserError(f"predict {law.word}: give exactly {wanted}, not {', '.join(given) or 'nothing'}")
+    arrays = {}
+    for letter in law.variables:
+        try:
+            arrays[letter] = np.asarray(given[letter], np.float64)
+        except (TypeError, ValueError) as error:
+            _, value = _no_number(given[letter])
+            raise UserError(f"predict {law.word}: {letter} = {value!r} is not a number; pass numbers") from error
+    try:
+        arrays = dict(zip(arrays, np.broadcast_arrays(*arrays.values()), strict=True))
+    except ValueError as error:
+        shapes = ", ".join(f"{letter} {array.shape}" for letter, array in arrays.items())
+        raise UserError(f"predict {law.word}: shapes differ ({shapes}); pass one a point, or one for all") from error
+    if not all((np.isfinite(array) & (array > 0)).all() for array in arrays.values()):
+        raise UserError(f"predict {law.word}: {wanted} must be positive and finite")
+    return arrays
+
+
+def check_level(what: str, level: object) -> None:
+    """Refuses what is no probability that an interval could cover with.
+
+    Raises:
+        UserError: for anything but a number between 0 and 1.
+    """
+    if not (isinstance(level, (float, np.floating)) and 0 < level < 1):
+        raise UserError(f"{what}: level = {level!r} must lie between 0 and 1")
+
+
+def check_seed(what: str, seed: object) -> None:
+    """Refuses what begins no stream of random numbers that could be drawn again.
+
+    Raises:
+        UserError: for anything but a whole number from 0 on.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise UserError(f"{what}: seed = {seed!r} must be a whole number, 0 or more")
+
+
 def _unreadable(values: ArrayLike) -> str:
     """The first value that is no number, with its row."""
+    row, value = _no_number(values)
+    return f"row {row} ({value!r})" if row else "a value"
+
+
+def _no_number(values: ArrayLike) -> tuple[int, Any]:
+    """Row, from 1, of the first value that is no number, and the value; row 0 and all of them where each is one."""
     for row, value in enumerate(np.atleast_1d(np.asarray(values, dtype=object)), start=1):
         try:
             float(value)
         except (TypeError, ValueError):
-            return f"row {row} ({value!r})"
-    return "a value"
+            return row, value
+    return 0, values

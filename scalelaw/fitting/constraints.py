@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scalelaw.laws import Law, Smooth, SumOfPowers
 
 Array = NDArray[np.float64]
 Bounds = Mapping[str, tuple[float | None, float | None]]
+Held = TypeVar("Held")
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,16 @@ def constraints(law: type[Law], fix: Mapping[str, float] | None, bounds: Bounds 
     """Checks and translates what the user holds.
 
     Raises:
-        UserError: for unknown names, values that are no numbers, that the law's form does not allow, or crossed bounds.
+        UserError: for what is no mapping, unknown names, values that are no numbers, that the law's form does not
+            allow, or crossed bounds.
     """
-    fix, bounds = dict(fix or {}), dict(bounds or {})
+    fix, bounds = by_parameter("fix", fix), by_parameter("bounds", bounds)
     names = law.names()
     mistakes = []
     for word, given in (("fix", fix), ("bounds", bounds)):
         for name in given:
             if name not in names:
-                close = nearest(name, list(names))
+                close = nearest(str(name), list(names))
                 mistakes.append(f"{word}: {law.word} has no parameter {name!r}{close} (it has {', '.join(names)})")
     mistakes += [f"bounds: {name} is also pinned by fix; give one of the two" for name in bounds if name in fix]
     if mistakes:
@@ -86,6 +89,24 @@ def constraints(law: type[Law], fix: Mapping[str, float] | None, bounds: Bounds 
     if mistakes:
         raise UserError(*mistakes)
     return Constraints(pinned, kept, lower, upper)
+
+
+def by_parameter(word: str, given: Mapping[str, Held] | None) -> dict[str, Held]:
+    """What is held, by parameter; nothing for None.
+
+    Args:
+        word: fix or bounds.
+
+    Raises:
+        UserError: for anything but a mapping.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        example = {"fix": "0.3", "bounds": "(0, 1)"}[word]
+        kind = type(given).__name__
+        raise UserError(f"{word}: is of type {kind}; pass a mapping of parameters, as {word}={{'alpha': {example}}}")
+    return dict(given)
 
 
 def _number(word: str, name: str, value: object, *, finite: bool = True) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scalelaw import newton
 from scalelaw.errors import UserError
+from scalelaw.fitting.checks import check_seed
 from scalelaw.fitting.replicates import smooth, weighted
 from scalelaw.fitting.resampling import CERTIFIED, FEWEST
 from scalelaw.laws import Law
@@ -62,11 +63,12 @@ def paired(fits: Sequence[Fit], units: Sequence[Labels], n: int, seed: int) -> P
         seed: of the resampling.
 
     Raises:
-        UserError: with fewer than two units.
+        UserError: with fewer than two units, or a seed that is no whole number from 0 on.
     """
     count = 1 + max(int(labels.max()) for labels in units)
     if count < 2:
         raise UserError("bootstrap: there is one unit; resampling needs at least two")
+    check_seed("bootstrap", seed)
     rng = np.random.default_rng(seed)
     problems = [smooth(fit) for fit in fits]
     ends: list[list[Array]] = [[] for _ in fits]

@@ -15,6 +15,7 @@ from scalelaw import newton
 from scalelaw.errors import UserError
 from scalelaw.fitting import quantities
 from scalelaw.fitting.band import Band
+from scalelaw.fitting.checks import check_level, check_seed
 from scalelaw.fitting.replicates import Chunk, leverages, redrawn, signs, smooth, weighted
 from scalelaw.fitting.units import labels_of
 
@@ -106,6 +107,7 @@ class Bootstrap:
 
         A replicate without a value may lie on either side, so it counts as beyond both ends.
         """
+        check_level("interval", level)
         if not self.usable:
             return None, None
         unknown = np.isnan(values)
@@ -118,7 +120,12 @@ class Bootstrap:
         return low if np.isfinite(low) else None, high if np.isfinite(high) else None
 
     def predict(self, level: float = 0.95, **variables: ArrayLike) -> Band:
-        """Percentile band of the curve."""
+        """Percentile band of the curve.
+
+        Raises:
+            UserError: see `Fit.predict`.
+        """
+        check_level("interval", level)
         x, shape = self.fit.centred(variables)
         mid = self.fit.mean(x).reshape(shape)
         beyond = self.fit.beyond(None, **variables)
@@ -137,6 +144,7 @@ def bootstrap(
     word, labels = labels_of(fit.law, fit.data, unit)
     live = np.unique(labels[fit.weights > 0])  # units of runs that count
     units = len(live)
+    check_seed("bootstrap", seed)
     if n < 1:
         raise UserError(f"bootstrap: n = {n} must be at least 1")
     if starts not in (1, 2):

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw import newton
-from scalelaw.errors import UserError
 from scalelaw.fitting import beyond as reach
 from scalelaw.fitting import intervals, quantities, record, report, trade_offs
 from scalelaw.fitting.band import Band
 from scalelaw.fitting.basis import Basis, basis_of
+from scalelaw.fitting.checks import asked_points, check_level
 from scalelaw.fitting.diagnosis import Status
 from scalelaw.fitting.linear import Linear, linearised
 from scalelaw.fitting.noise import Noise, noise
@@ -170,7 +170,7 @@ class Fit:
             UserError: for a name that the law does not have, or arguments that it does not take.
         """
         quantities.check(self.law, name, at)
-        _check_level(level)
+        check_level("interval", level)
         if self.basis == "unknown" or name in self.fix:
             return None, None
         return intervals.interval(self, name, level, at)
@@ -187,14 +187,7 @@ class Fit:
 
     def centred(self, variables: Mapping[str, ArrayLike]) -> tuple[Array, tuple[int, ...]]:
         """The solver's logs (rows of x, points) of positive values, and their broadcast shape."""
-        missing = [letter for letter in self.law.variables if letter not in variables]
-        surplus = [letter for letter in variables if letter not in self.law.variables]
-        if missing or surplus:
-            wanted, got = ", ".join(self.law.variables), ", ".join(variables) or "nothing"
-            raise UserError(f"predict {self.law.word}: give exactly {wanted}, not {got}")
-        arrays = np.broadcast_arrays(*(np.asarray(variables[letter], float) for letter in self.law.variables))
-        if not all((np.isfinite(array) & (array > 0)).all() for array in arrays):
-            raise UserError(f"predict {self.law.word}: {', '.join(self.law.variables)} must be positive and finite")
+        arrays = [*asked_points(self.law, variables).values()]
         return self.point.problem.logs(np.log(np.stack([array.ravel() for array in arrays]))), arrays[0].shape
 
     def mean(self, x: Array) -> Array:
@@ -205,8 +198,12 @@ class Fit:
         """The curve and its interval: of the mean, or of a single further run with its own noise.
 
         As `interval`, in log space, at every point. The ends are None where the spread is unknown.
+
+        Raises:
+            UserError: for letters other than the law's variables, values that are not positive, finite numbers, or
+                shapes that do not broadcast.
         """
-        _check_level(level)
+        check_level("interval", level)
         band = intervals.predicted(self, level, new_run, variables)
         return replace(band, beyond=np.asarray(self.beyond(None, **variables)))
 
@@ -254,7 +251,7 @@ class Fit:
 
     def noise(self, level: float = 0.95) -> Noise | None:
         """Noise of single runs and lack of fit, from runs that are equal in every variable; None without such runs."""
-        _check_level(level)
+        check_level("interval", level)
         return noise(self.point, self.data, level)
 
     def named(self, theta: Array, alive: newton.Mask) -> dict[str, Array]:
@@ -283,8 +280,3 @@ class Fit:
 
     def __str__(self) -> str:
         return report.table(self)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise UserError(f"interval: level = {level!r} must lie between 0 and 1")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.errors import UserError, nearest
+from scalelaw.fitting.checks import check_seed
 from scalelaw.frontiers.columns import Basis, best_of, one_training_set
 from scalelaw.plan.budget import REFUSE_BEYOND, WARN_BEYOND, extrapolation
 from scalelaw.plan.crossing import Crossing, crossing
@@ -156,6 +157,7 @@ def compare(
     """
     if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 < at < float("inf"):
         raise UserError(f"compare: at = {at!r} must be a positive, finite amount of compute")
+    check_seed("compare", seed)
     if front is not None and front not in KINDS:
         raise UserError(
             f"compare: unknown front {front!r}{nearest(str(front), list(KINDS))} (known: {', '.join(KINDS)})"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from scalelaw.fitting.checks import check_seed
 from scalelaw.transfer.starts import Array
 
 WITHIN = 0.1
@@ -33,6 +34,7 @@ def groups_of(core_hours: Array, within: float = WITHIN) -> NDArray[np.int64]:
 
 def draws_within(groups: NDArray[np.int64], seed: int, draws: int = DRAWS) -> NDArray[np.int64]:
     """Starts drawn with replacement within each group, (draws, starts): of each group as many as it has."""
+    check_seed("compare_starts", seed)
     rng = np.random.default_rng(seed)
     found = np.empty((draws, len(groups)), np.int64)
     for group in np.unique(groups):
