@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalelaw.errors import UserError
+from scalelaw.sweep.config import DataSection
+from scalelaw.sweep.disk import split_order
+from scalelaw.sweep.facts import data_facts, with_digest
 from scalelaw.train.data import arrays, load
 
 RNG = np.random.default_rng(0)
@@ -206,6 +209,49 @@ def test_broken_files_are_named(tmp_path, save):
     for path in (tmp_path, tmp_path / "absent.npz"):
         with pytest.raises(UserError, match=r"cannot be read .*; name a NumPy archive"):
             arrays.make(path=str(path))
+
+
+@pytest.mark.parametrize("stray", [-1, 9, 10**6])
+def test_labels_of_images_that_a_list_leaves_out_are_passed_over(save, tmp_path, stray):
+    order = split_order(50, 0).tolist()
+    held, trained = order[0], order[-1]
+    (tmp_path / "out.txt").write_text(f"{held}\n{trained}\n")
+
+    def planned(*strays, key="exclude", **more):
+        labels = LABELS.copy()
+        labels[list(strays)] = stray
+        path = save(images=IMAGES, labels=labels)
+        return DataSection(source="npz", path=path, **{key: str(tmp_path / "out.txt")}, **more)
+
+    config = with_digest(planned(trained))
+    assert data_facts(config).classes == load(config).classes == 4
+    assert config.excluded_classes == {-1: 0, 9: 6, 10**6: 2**16 - 4}[stray]
+    assert load(planned(trained)).classes == 4
+    assert data_facts(with_digest(planned(held, key="holdout_exclude"))).classes == 4
+    assert data_facts(with_digest(planned(trained, train_images=5))).classes == 4
+    labels = np.asarray(load(config).arrays["labels"])
+    assert sorted(labels.tolist()) == sorted(np.delete(LABELS, trained).tolist())
+    for section in (planned(order[-2]), planned(order[-2], train_images=5), planned(held)):  # these are not left out
+        if stray == 9:
+            assert data_facts(with_digest(section)).classes == 10
+        else:
+            said = rf"images.npz: 'labels' runs from {min(stray, 0)} to {max(stray, 3)}; number two or more classes"
+            with pytest.raises(UserError, match=said):
+                with_digest(section)
+
+
+def test_a_run_keeps_the_classes_that_it_was_planned_with(save, tmp_path):
+    """All labels of an archive counted once, those of images left out too; such runs have ids of their own."""
+    labels = LABELS.copy()
+    labels[(at := int(split_order(50, 0)[-1]))] = 9
+    (tmp_path / "out.txt").write_text(f"{at}\n")
+    section = DataSection(source="npz", path=save(images=IMAGES, labels=labels), exclude=str(tmp_path / "out.txt"))
+    now = with_digest(section)
+    before = now.model_copy(update={"excluded_classes": 0})
+    assert data_facts(before).classes == load(before).classes == 10
+    assert before.name != now.name
+    save(images=IMAGES, labels=LABELS)
+    assert "excluded_classes" not in with_digest(section).model_dump(exclude_defaults=True)
 
 
 @pytest.mark.parametrize(

@@ -219,3 +219,71 @@ def test_a_word_that_only_left_out_rows_have_is_no_class_of_held_out_images(tmp_
     data = with_digest(planned(2, 3))
     found = split(data)
     assert sorted(found.held.read(int(row))[1] for row in found.held_rows) == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_classes_are_those_of_the_rows_that_no_list_leaves_out(tmp_path, words):
+    """Whatever part of these trains; a number that is stated, or was when the run was planned, is kept."""
+    order = split_order(40, 0).tolist()
+    held, trained = order[0], order[-1]
+    stray = "aardvark" if words else 9
+    labels = [image_files.CLASSES[k % 4] if words else k % 4 for k in range(40)]
+    images = [image_files.encoded(k) for k in range(40)]
+
+    def planned(out, *strays, **more):
+        mixed = [stray if k in strays else label for k, label in enumerate(labels)]
+        pq.write_table(pa.table({"image": images, "label": mixed}), tmp_path / "a.parquet")
+        (tmp_path / "out.txt").write_text("".join(f"a.parquet:{row}\n" for row in out))
+        return section(tmp_path / "a.parquet", "parquet", exclude=str(tmp_path / "out.txt"), **more)
+
+    every = 5 if words else 10
+    data = with_digest(planned([trained], trained))
+    found = split(data)
+    rows = [*found.train_rows.tolist(), *found.held_rows.tolist()]
+    assert data.classes == found.images.classes == 4
+    assert [found.images.read(row)[1] for row in rows] == [row % 4 for row in rows]
+    assert found.images.class_names == (image_files.CLASSES if words else None)
+    assert split(data.model_copy(update={"classes": every})).images.classes == every  # planned when all rows counted
+    assert with_digest(planned([trained], trained, classes=every)).classes == every
+    assert with_digest(planned([trained], trained, classes=4)).classes == 4
+    assert with_digest(planned([trained], trained, train_images=5)).classes == 4
+    for out, strays in (([order[-2]], [trained]), ([trained], [trained, order[-2]]), ([held], [held])):
+        assert with_digest(planned(out, *strays)).classes == every  # one is left, the last of the held-out half
+        assert with_digest(planned(out, *strays, train_images=5)).classes == every
+    two = [row for row in range(40) if row % 4]
+    lists = {"holdout_exclude": str(tmp_path / "out.txt")}
+    assert refused(planned(two, **lists)) == [
+        f"{tmp_path}/a.parquet: 'label' has 1 class; give images of 2 to 65,536 classes"
+    ]
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_a_class_that_held_out_images_have_stays(tmp_path, words):
+    """Also where their files are others and no training image is left that has it: so the same runs are planned."""
+    label = image_files.CLASSES.__getitem__ if words else int
+    images = [image_files.encoded(k) for k in range(12)]
+    pq.write_table(pa.table({"image": images, "label": [label(k % 3) for k in range(11)] + [label(3)]}),
+                   tmp_path / "train.parquet")  # fmt: skip
+    pq.write_table(pa.table({"image": images[:4], "label": [label(k) for k in (1, 3, 0, 2)]}),
+                   tmp_path / "held.parquet")  # fmt: skip
+    (tmp_path / "out.txt").write_text("train.parquet:11\n")
+    (tmp_path / "held.txt").write_text("held.parquet:1\n")
+    lists = {"exclude": str(tmp_path / "out.txt"), "holdout_path": str(tmp_path / "held.parquet")}
+    data = with_digest(section(tmp_path / "train.parquet", "parquet", **lists))
+    found = split(data)
+    assert (data.classes, found.held.classes, sorted(found.held.labels.tolist())) == (4, 4, [0, 1, 2, 3])
+    assert with_digest(section(tmp_path / "train.parquet", "parquet", holdout_images=1, **lists)).classes == 4
+    lists["holdout_exclude"] = str(tmp_path / "held.txt")
+    data = with_digest(section(tmp_path / "train.parquet", "parquet", **lists))
+    found = split(data)
+    assert (data.classes, found.images.classes, found.held.classes) == (3, 3, 3)
+    assert sorted(found.held.read(row)[1] for row in found.held_rows.tolist()) == [0, 1, 2]
+
+
+def test_classes_that_the_files_name_stay_whatever_is_left_out(tmp_path):
+    table = pq.read_table(image_files.parquet(tmp_path / "a.parquet", range(12)))
+    notes = {"info": {"features": {"label": {"names": ["a", "b", "c", "d", "e"], "_type": "ClassLabel"}}}}
+    pq.write_table(table.replace_schema_metadata({b"huggingface": json.dumps(notes).encode()}), tmp_path / "a.parquet")
+    (tmp_path / "out.txt").write_text("".join(f"a.parquet:{row}\n" for row in (3, 7, 11)))
+    lists = dict.fromkeys(("exclude", "holdout_exclude"), str(tmp_path / "out.txt"))
+    assert with_digest(section(tmp_path / "a.parquet", "parquet", **lists)).classes == 5

@@ -101,7 +101,7 @@ OTHER = {
         "branching": st.sampled_from(["2", "2x2", ("2", "2x2")]), "patch": COUNTS,
         "zipf_a": NUMBERS | st.tuples(NUMBERS, st.just("uniform")), "noise": NUMBERS,
         "digest": DIGESTS, "exclude_digest": DIGESTS, "excluded_images": COUNTS, "source": st.just("npz"),
-        "holdout_exclude_digest": DIGESTS, "excluded_holdout_images": COUNTS,
+        "holdout_exclude_digest": DIGESTS, "excluded_holdout_images": COUNTS, "excluded_classes": COUNTS,
         "augment": st.sampled_from(["none", "flip", "crop-flip"]), "resolution": COUNTS, "eval_resolution": COUNTS,
         "crop_area": st.tuples(NUMBERS, NUMBERS), "crop_aspect": st.tuples(NUMBERS, NUMBERS),
         "pixel_mean": st.tuples(NUMBERS, NUMBERS, NUMBERS), "pixel_std": st.tuples(NUMBERS, NUMBERS, NUMBERS),

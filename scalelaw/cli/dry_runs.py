@@ -16,7 +16,7 @@ WIDTH = 80
 SHORT_ID = 8
 _NAMES = {"batch_size": "batch", "train_images": "images"}
 _SHOWN = {"data": "source path digest exclude_digest excluded_images holdout_exclude_digest "
-          "excluded_holdout_images", "model": "variant", "train": "images peak_lr"}  # fmt: skip
+          "excluded_holdout_images excluded_classes", "model": "variant", "train": "images peak_lr"}  # fmt: skip
 """Settings of a run that have columns of their own, or say nothing to a reader."""
 
 

@@ -29,6 +29,7 @@ OWN = {
         "excluded_images",
         "holdout_exclude_digest",
         "excluded_holdout_images",
+        "excluded_classes",
         *PLACES,
     ),
 }

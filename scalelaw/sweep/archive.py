@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.errors import UserError
+from scalelaw.sweep.disk.base import MAX_CLASSES
 
 UNREADABLE = (
     OSError,
@@ -35,7 +36,7 @@ class Archive:
 
     Attributes:
         images: numbers [n, side, side, channels], 1 or 3 channels.
-        labels: integers [n] from 0.
+        labels: integers [n]; `misfit` says whether those of the images that are used number classes from 0.
         digest: SHA-256 of the file.
     """
 
@@ -45,8 +46,8 @@ class Archive:
 
     @property
     def classes(self) -> int:
-        """Labels run from 0 to one less."""
-        return int(self.labels.max()) + 1
+        """One more than the highest label of all, or as many as there can be."""
+        return min(int(self.labels.max()) + 1, MAX_CLASSES)
 
     def held_out(self, at_most: int) -> int:
         """Images held out: at most a fifth of all."""
@@ -74,6 +75,13 @@ def read(path: str) -> Archive:
 def _read(path: str, *_: int) -> Archive:
     content = _content(path)
     return Archive(*_checked(path, _arrays(path, content)), hashlib.sha256(content).hexdigest())
+
+
+def misfit(labels: NDArray[Any]) -> str | None:
+    """What is wrong with the labels of the images that are used, [m]; None where nothing is."""
+    if 0 <= labels.min() < labels.max() < MAX_CLASSES:
+        return None
+    return f"'labels' runs from {labels.min()} to {labels.max()}; number two or more classes from 0"
 
 
 def _content(path: str) -> bytes:
@@ -126,8 +134,8 @@ def _checked(path: str, archive: dict[str, NDArray[Any]]) -> tuple[NDArray[Any],
         wrong.append(
             f"'labels' has shape {labels.shape} for {images.shape[:1]} images; save one integer per image, [n]"
         )
-    elif labels.size and not (0 <= labels.min() < labels.max() < 2**16):
-        wrong.append(f"'labels' runs from {labels.min()} to {labels.max()}; number two or more classes from 0")
+    elif wrong and labels.size and (said := misfit(labels)):  # else it is judged once lists have left images out
+        wrong.append(said)
     if wrong:
         raise UserError(*(f"{path}: {message}" for message in wrong))
     return (images if images.ndim == 4 else images[..., None]), labels

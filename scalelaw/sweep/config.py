@@ -131,6 +131,7 @@ class DataConfig(DataSection):
         exclude_digest: SHA-256 of the names left out.
         excluded_images: how many they are.
         holdout_exclude_digest, excluded_holdout_images: the same of held-out images.
+        excluded_classes: how many of a NumPy archive's highest labels only images left out have; they are no classes.
     """
 
     digest: str | None = None
@@ -138,6 +139,7 @@ class DataConfig(DataSection):
     excluded_images: Annotated[int, Field(ge=0, lt=MAX_INT, strict=True)] = 0
     holdout_exclude_digest: str | None = None
     excluded_holdout_images: Annotated[int, Field(ge=0, lt=MAX_INT, strict=True)] = 0
+    excluded_classes: Annotated[int, Field(ge=0, lt=MAX_INT, strict=True)] = 0
 
     NOT_OF_THE_RUN: ClassVar[set[str]] = {"path", "holdout_path", "exclude", "holdout_exclude", "cache", "max_corrupt",
                                           "decode_threads"}  # fmt: skip

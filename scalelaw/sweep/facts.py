@@ -58,7 +58,7 @@ def with_digest(data: DataSection, *, planning: bool = False) -> DataConfig:
     left_out = {
         "exclude_digest": disk.exclusion.digest(found.excluded), "excluded_images": len(found.excluded),
         "holdout_exclude_digest": disk.exclusion.digest(found.held_excluded),
-        "excluded_holdout_images": len(found.held_excluded),
+        "excluded_holdout_images": len(found.held_excluded), "excluded_classes": found.excluded_classes,
     }  # fmt: skip
     return DataConfig(**{**settings, "digest": found.digest, **sizes, **left_out})
 

@@ -21,12 +21,13 @@ class InMemory:
 
     Attributes:
         images: numbers [n, side, side, channels], 1 or 3 channels.
-        labels: integers [n] from 0.
-        classes: labels are below it.
+        labels: integers [n].
+        classes: labels of images that are used are 0 ... classes - 1.
         train_rows, held_rows: which images train and which are held out, in random order.
         digest: SHA-256 of the files.
         excluded: names left out of training: an archive's numbers, from 0, or CIFAR's FILE:NUMBER.
         held_excluded: names left out of the held-out images.
+        excluded_classes: how many of an archive's highest labels only images left out have.
     """
 
     images: NDArray[Any]
@@ -37,6 +38,7 @@ class InMemory:
     digest: str
     excluded: tuple[str, ...]
     held_excluded: tuple[str, ...] = ()
+    excluded_classes: int = 0
 
 
 def in_memory(data: DataSection) -> InMemory:
@@ -48,8 +50,9 @@ def in_memory(data: DataSection) -> InMemory:
     assert data.path is not None
     gone = data.excluded_holdout_images if isinstance(data, DataConfig) else 0
     if data.source == "npz":
+        lost = data.excluded_classes if isinstance(data, DataConfig) and data.digest is not None else None
         return split_archive(data.path, data.seed, data.holdout_images, data.train_images, data.exclude,
-                             data.holdout_exclude, gone)  # fmt: skip
+                             data.holdout_exclude, gone, lost)  # fmt: skip
     found = cifar.read(data.source, data.path)
     held = found.train + split_order(len(found.images) - found.train, data.seed)
     if "holdout_images" in data.model_fields_set or (isinstance(data, DataConfig) and data.digest is not None):
@@ -75,14 +78,17 @@ def split_archive(
     exclude: str | None = None,
     holdout_exclude: str | None = None,
     gone: int = 0,
+    lost: int | None = None,
 ) -> InMemory:
-    """Reads a NumPy archive; the held-out images are the same ones for any `train_images`.
+    """Reads a NumPy archive; the held-out images and the classes are the same ones for any `train_images`.
 
     Args:
         gone: held-out images that `holdout_exclude` leaves out, where `holdout_images` is without them.
+        lost: classes that only images left out have, as a run was planned; None to count them.
 
     Raises:
-        UserError: when it cannot be used, or has fewer images than asked for.
+        UserError: when it cannot be used, labels of images that no list leaves out do not number classes from 0, or it
+            has fewer images than asked for.
     """
     found = archive.read(path)
     order = split_order(len(found.images), seed)
@@ -90,9 +96,14 @@ def split_archive(
     names = [str(k) for k in range(len(found.images))] if exclude or holdout_exclude else []
     train, excluded = exclusion.without(exclude, path, names, order[held:])
     rows, held_excluded = exclusion.without(holdout_exclude, path, names, order[:held], "holdout_exclude")
+    left = found.labels[np.concatenate([train, rows])]
+    if said := archive.misfit(left):
+        raise UserError(f"{path}: {said}")
+    if lost is None:
+        lost = found.classes - (int(left.max()) + 1)
     if train_images is not None and train_images > len(train):
         left_out = f" and {len(excluded)} left out" if excluded else ""
         raise UserError(f"[data] train_images: {path} has {len(found.images)} images, of which {held} are held out"
                         f"{left_out}; ask for at most {len(train)}")  # fmt: skip
-    train = train[:train_images]
-    return InMemory(found.images, found.labels, found.classes, train, rows, found.digest, excluded, held_excluded)
+    return InMemory(found.images, found.labels, found.classes - lost, train[:train_images], rows, found.digest,
+                    excluded, held_excluded, lost)  # fmt: skip

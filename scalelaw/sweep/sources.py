@@ -9,7 +9,7 @@ from scalelaw.sweep.config import DataSection
 _SPLIT = {"source", "path", "train_images", "holdout_images", "seed", "digest"}
 _GRAMMAR = {"classes", "symbols", "levels", "rules", "branching", "patch", "zipf_a", "noise", "task_seed", "new_levels"}
 _EXCLUSION = {"exclude", "exclude_digest", "excluded_images", "holdout_exclude", "holdout_exclude_digest",
-              "excluded_holdout_images"}  # fmt: skip
+              "excluded_holdout_images", "excluded_classes"}  # fmt: skip
 _FILES = {
     *_SPLIT, *_EXCLUSION, "holdout_path", "classes", "augment", "resolution",
     "eval_resolution", "crop_area", "crop_aspect", "pixel_mean", "pixel_std", "max_corrupt", "decode_threads",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -86,7 +87,8 @@ class Parquet(ImageSet):
         together = np.concatenate(labels)
         if not len(together):
             raise UserError(f"{path}: has no rows; name files with images")
-        if words == {True}:
+        self._words = words == {True}
+        if self._words:
             missing = np.concatenate([file.missing for file in found])
             self.labels, self.class_names = numbered(together, missing, known)
             self.classes = len(self.class_names)
@@ -95,9 +97,7 @@ class Parquet(ImageSet):
             self.classes = len(self.class_names or ()) or classes or min(int(together.max()) + 1, MAX_CLASSES)
             fits = (together >= 0) & (together < min(self.classes, MAX_CLASSES))
             self.labels = np.where(fits, together, -1).astype(np.int32)
-        if not 2 <= self.classes <= MAX_CLASSES:
-            many = f"{self.classes:,} class{'es' * (self.classes > 1)}"
-            raise UserError(f"{path}: {label_key!r} has {many}; give images of 2 to {MAX_CLASSES:,} classes")
+        self._check_classes()
         self.count = len(self.labels)
         too_many(path, self.count)
         self._found = found
@@ -110,6 +110,35 @@ class Parquet(ImageSet):
         else:
             own = digest_of([self.digest, image_key])  # files may have several columns of images
             self._groups = Unpacked(os.path.join(cache, f"parquet-{own[:16]}"), self._read_group)
+
+    def classes_of(self, labels: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The classes that are left, ascending, once only images of some labels are used.
+
+        Words that none of them has go, and numbers above their highest; classes that the files' notes name all stay.
+        """
+        had = np.unique(labels[(labels >= 0) & (labels < self.classes)])
+        if self._words:
+            return had.astype(np.int64)
+        return np.arange(self.classes if self.class_names is not None else int(had.max(initial=-1)) + 1)
+
+    def with_classes(self, kept: NDArray[np.int64]) -> Parquet:
+        """The same files with some of their classes, numbered anew in that order; labels of the others become -1.
+
+        Raises:
+            UserError: when they are fewer than two.
+        """
+        found, kept = copy.copy(self), kept[kept < self.classes]
+        number = np.full(self.classes + 1, -1, np.int32)  # the last is that of -1
+        number[kept] = np.arange(len(kept))
+        found.labels, found.classes = number[self.labels], len(kept)
+        found.class_names = None if self.class_names is None else tuple(self.class_names[label] for label in kept)
+        found._check_classes()
+        return found
+
+    def _check_classes(self) -> None:
+        if not 2 <= self.classes <= MAX_CLASSES:
+            many = f"{self.classes:,} class{'es' * (self.classes > 1)}"
+            raise UserError(f"{self.path}: {self.label_key!r} has {many}; give images of 2 to {MAX_CLASSES:,} classes")
 
     def check(self, left_out: Sequence[int]) -> None:
         """Refuses labels that are no class.

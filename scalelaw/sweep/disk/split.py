@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -116,8 +116,6 @@ def split(data: DataSection, *, fresh: bool = False) -> Split:
     assert data.path is not None
     classes = data.classes if completed or "classes" in given else None
     images = _opened(data, data.path, None, classes, fresh)
-    if classes not in (None, images.classes):
-        raise UserError(f"[data] classes: {data.path} has {images.classes}, not {classes}; leave classes out")
     order = split_order(images.count, data.seed)
     asked = data.holdout_images
     if isinstance(data, DataConfig):  # of a run's settings it is without those left out
@@ -146,10 +144,30 @@ def split(data: DataSection, *, fresh: bool = False) -> Split:
         raise UserError(f"[data] train_images: {data.path} has {images.count} images{held_out}{left_out}; ask for at "
                         f"most {len(order)}")  # fmt: skip
     found = Split(images, held, order[:train], held_rows, excluded, held_excluded)
-    for one in dict.fromkeys((images, held)):
-        if isinstance(one, Parquet) and (one.labels < 0).any():
-            one.check(_left_out(data, found, one))
+    if isinstance(images, Parquet) and isinstance(held, Parquet):
+        found = _judged(data, found, images, held, classes)
+    if classes not in (None, found.images.classes):
+        raise UserError(f"[data] classes: {data.path} has {found.images.classes}, not {classes}; leave classes out")
     return found
+
+
+def _judged(data: DataSection, found: Split, images: Parquet, held: Parquet, stated: int | None) -> Split:
+    """The split with the classes of the rows that no list leaves out, however few are taken, and their labels checked.
+
+    A stated number that is that of all rows stays, so that runs go on which were planned by it.
+    """
+    sets = dict.fromkeys((images, held))
+    if stated == images.classes and not any((one.labels < 0).any() for one in sets):
+        return found
+    left_out = {one: _left_out(data, found, one) for one in sets}
+    if any(left_out.values()) and stated != images.classes:
+        kept = images.classes_of(np.concatenate([np.delete(one.labels, out) for one, out in left_out.items()]))
+        if len(kept) < images.classes:
+            left_out = {one.with_classes(kept): out for one, out in left_out.items()}
+            images, held = next(iter(left_out)), [*left_out][-1]
+    for one, out in left_out.items():
+        one.check(out)
+    return replace(found, images=images, held=held)
 
 
 def _digest(images: ImageSet, held: ImageSet) -> str:

@@ -96,6 +96,7 @@ def make(
     holdout_exclude: str | None = None,
     holdout_exclude_digest: str | None = None,
     excluded_holdout_images: int = 0,
+    excluded_classes: int = 0,
 ) -> Archive:
     """Reads an archive.
 
@@ -111,6 +112,8 @@ def make(
         exclude_digest: SHA-256 that their names must have.
         holdout_exclude, holdout_exclude_digest: the same of held-out images.
         excluded_holdout_images: how many of them `holdout_images` is without.
+        excluded_classes: with a digest, how many classes of the archive are none because only images left out have
+            them; without, they are counted.
 
     Raises:
         UserError: when the file cannot be read or an array is not as described, with file, key and mend.
@@ -126,7 +129,8 @@ def make(
 
     if digest is not None:
         _same("path", path, digest, archive.read(path).digest)
-    found = split_archive(path, seed, holdout_images, train_images, exclude, holdout_exclude, excluded_holdout_images)
+    found = split_archive(path, seed, holdout_images, train_images, exclude, holdout_exclude, excluded_holdout_images,
+                          None if digest is None else excluded_classes)  # fmt: skip
     if digest is not None:
         _same("exclude", exclude, exclude_digest, exclusion.digest(found.excluded))
         _same("holdout_exclude", holdout_exclude, holdout_exclude_digest, exclusion.digest(found.held_excluded))
