@@ -143,4 +143,4 @@ def test_a_real_worker_sees_its_own_alone(tmp_path, monkeypatch, count, workers,
     told = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line[0] for line in told} == seen
     assert {line[1] for line in told} == {None}
-    assert {line[2] for line in told} == {len(local.cores())}, "an accelerator is fed by every core"
+    assert {line[2] for line in told} == {len(accelerators.cores())}, "an accelerator is fed by every core"

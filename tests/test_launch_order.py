@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from test_launch import plan
 
-from scalelaw.launch import local, speed
+from scalelaw.launch import accelerators, speed
 from scalelaw.launch.orders import SECONDS_PER_SHAPE, orders
 from scalelaw.launch.progress import SweepProgress
 from scalelaw.runs import RunTable
@@ -150,4 +150,4 @@ def test_expected_seconds_come_from_measured_speed(tmp_path):
     beside = 2 * SECONDS_PER_SHAPE + speed.SECONDS_PER_RUN * len(planned)
     assert alone == pytest.approx((sum(known.seconds.values()) + beside) / 60)
     assert two == pytest.approx(alone / 2)
-    assert os.cpu_count() is None or local.cores()
+    assert os.cpu_count() is None or accelerators.cores()

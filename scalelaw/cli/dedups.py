@@ -113,7 +113,7 @@ def hashed_images(listing: Listing, cache: Path, workers: int | None, max_corrup
     """Thumbnails and hashes of a path's images; corrupt ones are named, and too many of them stop it."""
     from scalelaw.dedup import hashing, pairs
     from scalelaw.errors import UserError
-    from scalelaw.launch.local import cores
+    from scalelaw.launch.accelerators import cores
 
     path, done = listing.path, 0
 

@@ -50,12 +50,12 @@ def train(
     from scalelaw import stopping
     from scalelaw.cli.narration import Narration
     from scalelaw.errors import UserError
-    from scalelaw.launch import local
+    from scalelaw.launch import accelerators
     from scalelaw.launch.screen import listened_console
     from scalelaw.runs import files, open_results
     from scalelaw.sweep import expand, read_spec
 
-    count = len(local.cores()) if threads is None else threads
+    count = len(accelerators.cores()) if threads is None else threads
     _check_threads(count)
     _check_processes(coordinator, processes, process)
     checked = read_spec(spec)
@@ -235,7 +235,7 @@ def _prepare_jax(threads: int) -> None:
     """
     import os
 
-    from scalelaw.launch.local import cores
+    from scalelaw.launch.accelerators import cores
     from scalelaw.runs.files import user_cache
 
     cache = user_cache(f"jax-{threads}-threads")

@@ -1,4 +1,4 @@
-"""The GPUs or TPU chips of this machine, found without jax, and which of them each worker is to see.
+"""The cores, GPUs or TPU chips of this machine, found without jax, and which of them each worker is to see.
 
 A worker that sees its own alone can neither take another's nor wait for it; `CUDA_VISIBLE_DEVICES` and
 `TPU_VISIBLE_CHIPS` say so, and what the user has set there already is all that is shared out.
@@ -35,6 +35,13 @@ class Accelerators:
     def variable(self) -> str:
         """What tells a process which of them it sees."""
         return "CUDA_VISIBLE_DEVICES" if self.kind == "GPU" else "TPU_VISIBLE_CHIPS"
+
+
+def cores() -> list[int]:
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def gpus() -> Sequence[str]:

@@ -87,7 +87,7 @@ def opened(
 def local_workers(spec: Spec) -> int:
     """Workers of this machine unless told otherwise: one for each core, or for each run's accelerators."""
     there = accelerators.found()
-    return len(local.cores()) if there is None else max(len(there.names) // (_devices_of_a_run(spec) or 1), 1)
+    return len(accelerators.cores()) if there is None else max(len(there.names) // (_devices_of_a_run(spec) or 1), 1)
 
 
 def workers_or_one(spec: Spec) -> int:

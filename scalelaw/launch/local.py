@@ -22,6 +22,7 @@ from typing import Any
 from scalelaw import stopping
 from scalelaw.errors import UserError
 from scalelaw.launch import memory
+from scalelaw.launch.accelerators import cores
 from scalelaw.launch.orders import orders
 from scalelaw.launch.workers import ATTEMPTS, ERROR_LINES, Limits, Process
 from scalelaw.runs import ResultsFolder, Run, files
@@ -33,13 +34,6 @@ PATIENCE_SECONDS = 1.0  # before it is said that workers are waited for
 POLL_SECONDS = 0.5
 LISTEN_SECONDS = 0.1  # between two looks whether a signal has asked to stop
 FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # exit codes of a worker
-
-
-def cores() -> list[int]:
-    """The CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def command(results: ResultsFolder, run_ids: Sequence[str], stop_at: float | None) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import rounds
 
-from scalelaw.launch import local
+from scalelaw.launch import accelerators, local
 from scalelaw.runs import ResultsFolder
 from scalelaw.sweep import expand, read_spec
 
@@ -58,7 +58,7 @@ def images_per_second(folder: Path, images: int, workers: int) -> float:
 @pytest.mark.benchmark(group="a sweep on two cores beside one worker")
 def test_two_workers_beside_one(benchmark: Any, tmp_path: Path) -> None:
     rounds.only_measured(benchmark)
-    if len(local.cores()) < 2:
+    if len(accelerators.cores()) < 2:
         pytest.skip("needs two cores")
     images_per_second(tmp_path / "compiles", 64, 2)  # later ones read the compiled step from the cache
     speeds = {1: 0.0, 2: 0.0}

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from scalelaw.errors import UserError
-from scalelaw.launch.local import cores
+from scalelaw.launch.accelerators import cores
 from scalelaw.sweep.resources import RaySection
 
 ANSWER_SECONDS = 5.0
