@@ -1,6 +1,6 @@
 """Two trials in every cell, no more: what one reaches who is told all but the cells' best rates and levels.
 
-    python analysis/two_trials_told.py       # eight minutes; prints the table; -o FOLDER writes two_trials_told.md
+    python analysis/two_trials_told.py       # 20 minutes; prints the tables; -o FOLDER writes two_trials_told.md
 
 `two each` of two_trials.py stays below 95 % of Step Law's cells. Is that the rule, or is there no more to be known?
 Here sweeps are drawn from a known truth on Step Law's cells and rates, and replayed by a chooser who is told all of the
@@ -10,10 +10,11 @@ losses themselves are left to be learned, from all trials so far at once: so one
 neighbours tell what loss to expect.
 
 The truth: about the smooth part of what Step Law's own runs say, each cell's own departures and height and the runs'
-noise are drawn anew. The chooser's posterior is Laplace's; its first trial of a cell is one of the two rates that would
-be best as a pair, in turns below and above, the second the best companion of the first. Cells are taken in rounds as by
-the rule, or one at a time, the next always the one whose best rate is known best. It chooses a step at a time, so that
-a better one may exist: what it reaches is no bound, but says how much is owed to what any rule has to learn.
+noise are drawn anew. What the chooser believes of other cells is Laplace's posterior, of the cell at hand it is exact;
+it takes the rates of highest chance to be within .1 % of the lowest loss of the cell's grid, which is what is counted.
+Cells are taken in rounds as by the rule, or one at a time, the next always the one that two trials are most likely to
+settle. It chooses a step at a time, so that a better one may exist: what it reaches is no bound, but says how much is
+owed to what any rule has to learn.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from two_trials import STEP_LAW, Grid, Score, orders, own_basin, replayed, step_law
+from scipy.stats import norm
+from two_trials import NEAR, STEP_LAW, Grid, Score, orders, own_basin, replayed, step_law
 
 from scalelaw.learning_rate.trials import Cell, Trial
 from scalelaw.learning_rate.two_trials import MEAN, MOST, rounds
@@ -43,12 +45,17 @@ SKEW, SKEW_SLOPES = 0.78, (-0.23, -0.12, -0.07)
 UNLIKE = 0.3
 """Share by which heights differ between cells beside that."""
 # all of these: the likeliest under all of Step Law's runs within 3 % of their cell's best, rounded
-NEAR, CLIFF = 0.03, 0.1
+SMOOTH, CLIFF = 0.03, 0.1
 """ln loss above a cell's best: runs below the one say where the smooth part lies, those beyond the other stay."""
-SWEEPS = 4
-_LATTICE = np.linspace(-3.5, 3.5, 71)
-_WEIGHT = np.exp(-0.5 * _LATTICE**2) / np.exp(-0.5 * _LATTICE**2).sum()
-_STEPS = 30
+SWEEPS, MORE = 4, 96
+"""Sweeps drawn, of them compared with the rule; and drawn beside them, for the chooser alone."""
+_STEPS, _DRAWS = 30, 400
+_TIE = 0.05
+"""Where chances hardly differ, the lower expected loss, in units of the basin's height, decides."""
+_RNG = np.random.default_rng(5)
+_RATES = _RNG.permutation(norm.ppf((np.arange(_DRAWS) + 0.5) / _DRAWS))
+_HEIGHTS, _RUNS = _RNG.standard_normal(_DRAWS), _RNG.standard_normal((40, _DRAWS))
+"""One set of draws for every cell and choice."""
 
 
 def _above(u: Array, p: Array | float, skew: Array | float) -> Array:
@@ -63,14 +70,12 @@ class Told:
 
     Attributes:
         cells: all of them.
-        near: (cells, cells) how much two cells share, 1 for the same setting.
         rate, rates: prior mean (cells,) of ln best rate; covariance (cells, cells) but for what is a cell's own.
         level: the same covariance of ln lowest loss.
         height, skew: (cells,) of the basins.
     """
 
     cells: tuple[Cell, ...]
-    near: Array
     rate: Array
     rates: Array
     level: Array
@@ -88,7 +93,6 @@ class Told:
         spread = 0.15 * (high.max() - low.min())
         return cls(
             cells,
-            near,
             (low + high).mean() / 2 + logs @ (-0.2, -0.3, 0.5),
             spread**2 + sloped @ sloped.T + SHARED_RATE**2 * near,
             1 + rising @ rising.T + SHARED_LEVEL**2 * near,
@@ -96,37 +100,91 @@ class Told:
             np.clip(SKEW + logs @ SKEW_SLOPES, 0.05, 1.6),
         )
 
-    def believe(self, trials: Sequence[Trial], start: Array | None = None) -> tuple[Array, Array]:
-        """Mean and standard deviation of every cell's ln best rate, (cells,) each; start is the mean so far."""
-        own = self.rates + OWN_RATE**2 * np.eye(len(self.cells))
+    def believe(self, trials: Sequence[Trial], start: Array | None = None) -> Belief:
+        """What trials say of all cells at once; start is the mean of the ln best rates so far."""
+        own_rate = self.rates + OWN_RATE**2 * np.eye(len(self.cells))
+        own_level = self.level + OWN_LEVEL**2 * np.eye(len(self.cells))
         at = np.array([trial.cell for trial in trials], dtype=np.int64)
         if not len(at):
-            return self.rate, np.sqrt(np.diag(own))
+            nothing = np.zeros(len(self.cells))
+            return Belief(self.rate, np.diag(own_rate), nothing, np.diag(own_level), nothing)
         log_rate, y = np.log([trial.rate for trial in trials]), np.array([trial.log_loss for trial in trials])
-        y = y - np.median(y)
-        p, skew = self.height[at], self.skew[at]
-        same = at[:, None] == at[None]
-        level = self.level[np.ix_(at, at)] + OWN_LEVEL**2 * same
-        across = own[:, at]
+        middle = float(np.median(y))
+        p, skew, pair = self.height[at], self.skew[at], np.ix_(at, at)
         x = self.rate if start is None else start
         for step in range(_STEPS):
             u = log_rate - x[at]
             expected, slope = _above(u, p, skew), -2 * p * np.expm1(skew * np.clip(u, -4, 4)) / skew
             noise = NOISE**2 + (UNLIKE * np.minimum(expected, 0.3)) ** 2
-            J = across * slope
-            factor = cho_factor(level + np.diag(noise) + slope[:, None] * own[np.ix_(at, at)] * slope)
-            pull = cho_solve(factor, y - expected + slope * (x[at] - self.rate[at]))
-            move = np.clip(self.rate + J @ pull - x, -0.4, 0.4) * (1 if step < _STEPS // 3 else 0.5)
+            factor = cho_factor(own_level[pair] + np.diag(noise) + slope[:, None] * own_rate[pair] * slope)
+            pull = cho_solve(factor, y - middle - expected + slope * (x[at] - self.rate[at]))
+            to_rate = own_rate[:, at] * slope
+            move = np.clip(self.rate + to_rate @ pull - x, -0.4, 0.4) * (1 if step < _STEPS // 3 else 0.5)
             x = x + move
             if np.abs(move).max() < 2e-3:
                 break
-        variance = np.diag(own) - np.einsum("ij,ji->i", J, cho_solve(factor, J.T))
-        return x, np.sqrt(np.maximum(variance, 1e-6))
+        to_level = own_level[:, at]
+        rates, levels = cho_solve(factor, to_rate.T), cho_solve(factor, to_level.T)
+        return Belief(
+            x,
+            np.diag(own_rate) - np.einsum("ij,ji->i", to_rate, rates),
+            middle + to_level @ pull,
+            np.diag(own_level) - np.einsum("ij,ji->i", to_level, levels),
+            -np.einsum("ij,ji->i", to_rate, levels),
+        )
 
-    def costs(self, at: int, x: Array, spread: Array) -> Array:
-        """ln loss above the lowest of every rate of a cell over its possible best rates, (rates, lattice)."""
-        u = np.log(self.cells[at].rates)[:, None] - (x[at] + spread[at] * _LATTICE)
-        return np.minimum(_above(u, self.height[at], self.skew[at]), 6 * self.height[at])
+
+@dataclass(frozen=True)
+class Belief:
+    """Gaussian, for every cell, (cells,) each.
+
+    Attributes:
+        x, x_variance: of ln best rate.
+        level, level_variance: of ln lowest loss.
+        both: covariance of the two.
+    """
+
+    x: Array
+    x_variance: Array
+    level: Array
+    level_variance: Array
+    both: Array
+
+
+class Outlook:
+    """A cell's possible basins and runs, and what two trials would make of them.
+
+    Attributes:
+        near: (rates, draws) whether a rate's run would be within .1 % of the lowest of the cell's grid.
+        loss: (rates, draws) ln loss above the lowest, without a run's noise.
+    """
+
+    def __init__(self, told: Told, belief: Belief, at: int) -> None:
+        rates, spread = np.log(told.cells[at].rates), np.sqrt(max(belief.x_variance[at], 1e-6))
+        p = told.height[at] * np.exp(UNLIKE * _HEIGHTS)
+        above = _above(rates[:, None] - (belief.x[at] + spread * _RATES), p, told.skew[at])
+        runs = above + NOISE * _RUNS[: len(rates)]
+        self.near = runs <= runs.min(axis=0) + NEAR
+        self.loss = np.minimum(above, 6 * told.height[at])
+        # the level given the best rate, and the loss of a run with it
+        self._expected = belief.level[at] + belief.both[at] / spread * _RATES + above
+        self._variance = max(belief.level_variance[at] - (belief.both[at] / spread) ** 2, 0) + NOISE**2
+        self._unit = told.height[at]
+
+    def first(self) -> tuple[int, float]:
+        """The rate that is likeliest to be near, and the chance that it or the best rate beside it is."""
+        pairs = (self.near[:, None] | self.near[None]).mean(axis=-1)
+        return int(np.argmax(self.near.mean(axis=-1) - _TIE * self.loss.mean(axis=-1) / self._unit)), float(pairs.max())
+
+    def second(self, first: int, log_loss: float) -> int:
+        """The best companion of a first trial that came out so."""
+        weight = np.exp(-0.5 * (log_loss - self._expected[first]) ** 2 / self._variance)
+        weight = weight / weight.sum() if weight.sum() > 0 else np.full_like(weight, 1 / len(weight))
+        value = (self.near | self.near[first]) @ weight - _TIE * np.minimum(
+            self.loss, self.loss[first]
+        ) @ weight / self._unit
+        value[first] = -np.inf
+        return int(np.argmax(value))
 
 
 def two_each(told: Told, grid: Grid, order: Sequence[int] | None = None) -> Array:
@@ -134,38 +192,30 @@ def two_each(told: Told, grid: Grid, order: Sequence[int] | None = None) -> Arra
 
     Args:
         order: of the cells, taken in rounds as the rule takes them; None for one cell at a time, the next always the
-            one whose best rate is known best.
+            one that two trials are likeliest to settle.
     """
     trials, best = list[Trial](), np.full(len(grid.cells), np.inf)
-    sides, x, left = np.zeros(len(grid.cells)), told.rate, list(range(len(grid.cells)))
+    x, left = told.rate, list(range(len(grid.cells)))
     planned = None if order is None else rounds(order, 2)
 
-    def tried(at: int, which: int) -> None:
+    def tried(at: int, which: int) -> float:
         trial = grid.outcomes[at][grid.cells[at].rates[which]]
         assert trial.log_loss is not None
         trials.append(trial)
         best[at] = min(best[at], trial.log_loss)
+        return trial.log_loss
 
     while left:
-        x, spread = told.believe(trials, x)
-        now = [min(left, key=spread.__getitem__)] if planned is None else next(planned)
-        first = {}
+        belief = told.believe(trials, x)
+        x = belief.x
+        outlooks = {at: Outlook(told, belief, at) for at in (left if planned is None else next(planned))}
+        now = [max(left, key=lambda at: outlooks[at].first()[1])] if planned is None else list(outlooks)
         for at in now:
             left.remove(at)
-            cost = told.costs(at, x, spread)
-            pairs = np.minimum(cost[:, None], cost[None]) @ _WEIGHT
-            low, high = sorted(int(which) for which in np.unravel_index(int(np.argmin(pairs)), pairs.shape))
-            # not on the side where the nearest neighbours tried
-            sides[at] = 1 if told.near[at] ** 4 @ sides <= 0 else -1
-            first[at] = high if sides[at] > 0 else low
-            tried(at, first[at])
-        x, spread = told.believe(trials, x)
-        for at in now:
+            first = outlooks[at].first()[0]
+            found = tried(at, first)
             if len(grid.cells[at].rates) > 1:
-                cost = told.costs(at, x, spread)
-                after = np.minimum(cost, cost[first[at]]) @ _WEIGHT
-                after[first[at]] = np.inf
-                tried(at, int(np.argmin(after)))
+                tried(at, outlooks[at].second(first, found))
     return best
 
 
@@ -173,9 +223,9 @@ def drawn(told: Told, grid: Grid, seed: int) -> Grid:
     """A sweep on the grid's cells and rates from the truth that the chooser is told."""
     rng, count = np.random.default_rng(seed), len(grid.cells)
     near = [t for own, low in zip(grid.outcomes, grid.lowest, strict=True) for t in own.values()
-            if t.log_loss is not None and t.log_loss < low + NEAR]  # fmt: skip
+            if t.log_loss is not None and t.log_loss < low + SMOOTH]  # fmt: skip
     own = OWN_RATE**2 * np.eye(count)
-    smooth = told.rate + told.rates @ np.linalg.solve(told.rates + own, told.believe(near)[0] - told.rate)
+    smooth = told.rate + told.rates @ np.linalg.solve(told.rates + own, told.believe(near).x - told.rate)
     middle = grid.lowest.mean()
     level = told.level @ np.linalg.solve(told.level + OWN_LEVEL**2 * np.eye(count), grid.lowest - middle)
     x = smooth + OWN_RATE * rng.standard_normal(count)
@@ -195,20 +245,30 @@ def drawn(told: Told, grid: Grid, seed: int) -> Grid:
 
 
 def report(grid: Grid) -> str:
-    """The table, as Markdown: Step Law and sweeps drawn; by cost, and the mean of ten orders."""
+    """The table, as Markdown: Step Law and sweeps drawn; by cost, and the mean of ten orders. Then many more sweeps."""
     told = Told.of(grid.cells)
-    names = ["sweep", "two each", "two each, told", "the same, surest cell next", "two a cell", "own basin"]
+    names = ["sweep", "two each", "two each, told", "the same, any order", "two a cell", "own basin"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     shares = []
     for sweep in [grid, *(drawn(told, grid, seed) for seed in range(SWEEPS))]:
-        surest = two_each(told, sweep)
-        found = [[replayed(sweep, order, by_cost, MEAN)[1], two_each(told, sweep, order), surest,
+        free_order = two_each(told, sweep)
+        found = [[replayed(sweep, order, by_cost, MEAN)[1], two_each(told, sweep, order), free_order,
                   replayed(sweep, order, by_cost, MOST)[1], own_basin(sweep)]
                  for order, by_cost in orders(sweep)]  # fmt: skip
         shares.append([[Score.of(losses, sweep).within for losses in one] for one in found])
         lines.append(_row(sweep.name, np.array(shares[-1])))
         print(lines[-1], flush=True)
-    return "\n".join([*lines, _row(f"mean of the {SWEEPS} drawn", np.mean(shares[1:], axis=0))])
+    lines.append(_row(f"mean of the {SWEEPS} drawn", np.mean(shares[1:], axis=0)))
+    by_cost, more = orders(grid)[0][0], []
+    for seed in range(SWEEPS, SWEEPS + MORE):
+        sweep = drawn(told, grid, seed)
+        losses = two_each(told, sweep, by_cost), two_each(told, sweep), own_basin(sweep)
+        more.append([Score.of(one, sweep).within for one in losses])
+    means = zip(np.mean(more, axis=0), np.std(more, axis=0) / MORE**0.5, strict=True)
+    in_rounds, free, own = (f"{mean:.1%} +- {error:.1%}" for mean, error in means)
+    lines += ["", f"{MORE} more sweeps, mean and its standard error: two each, told, by cost {in_rounds}; "
+              f"the same, any order {free}; own basin {own}."]  # fmt: skip
+    return "\n".join(lines)
 
 
 def _row(name: str, shares: Array) -> str:
