@@ -101,6 +101,15 @@ def test_other_colour_spaces_become_red_green_blue(kind, mode):
 # Which rectangle
 
 
+@pytest.mark.parametrize("grey", [np.float32(0.5), np.int32(200)])
+def test_numbers_of_unknown_scale_are_not_taken_for_black(grey):
+    """Fractions, and bytes in 32 bits, would be cut off at the scale of 8 and of 16 bits."""
+    out = io.BytesIO()
+    Image.fromarray(np.full((8, 8), grey)).save(out, "TIFF")
+    with pytest.raises(decode.UnreadableError, match="8 or 16 bits"):
+        decode.square(out.getvalue(), whole, 8)
+
+
 def test_random_crops_are_as_large_and_as_wide_as_set():
     """Against the distribution: area even between the bounds, log of width over height even, where both always fit."""
     area, aspect = (0.08, 0.5), (0.8, 1.25)

@@ -94,6 +94,8 @@ def _by_pillow(content: bytes, choose: Callable[[int, int], Box]) -> tuple[Any, 
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             width, height = picture.size
             _check(height, width)
+            if picture.mode == "F" or (picture.mode == "I" and picture.format == "TIFF"):
+                raise UnreadableError("pixels are numbers of unknown scale; save them with 8 or 16 bits")
             picture.load()
             if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
                 grey = (np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)
