@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import Array, lax
 from small_nfnets import NANO, with_skip_gains
 
 from scalelaw.train import nfnet
-from scalelaw.train.convolution import convolve, standardise
+from scalelaw.train.convolution import Way, convolve, standardise
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -135,3 +135,22 @@ def test_half_precision_computes_in_the_type_asked_for() -> None:
     half, full = (run(params, images, dtype=dtype) for dtype in (jnp.bfloat16, jnp.float32))
     assert half.dtype == jnp.bfloat16
     np.testing.assert_allclose(half.astype(jnp.float32), full, atol=0.05 * float(abs(full).max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["products", "columns"])
+def test_half_precision_adds_up_the_gradients_of_many_pixels(way: Way) -> None:
+    """In eight bits a sum of 65,536 numbers stops growing at 256 times the largest."""
+    params = with_skip_gains(nfnet.init(NANO, 10, jax.random.key(0)), 1.0)
+    images = np.random.default_rng(0).standard_normal((64, 32, 32, 16), dtype=np.float32)
+
+    def loss(params: nfnet.Params, dtype: str) -> Array:
+        model, x = nfnet.bind(NANO, 10, params), jnp.asarray(images, dtype)
+        out = model.blocks[1](x.T.swapaxes(1, 2) if way == "columns" else x, way)
+        logits = model.linear(jnp.full((4096, NANO.head_channels), 0.1, dtype))
+        return jnp.sum(out, dtype=jnp.float32) + jnp.sum(logits, dtype=jnp.float32)
+
+    whole, half = (jax.jit(jax.grad(functools.partial(loss, dtype=dtype)))(params) for dtype in ("float32", "bfloat16"))
+    for (path, expected), found in zip(jax.tree_util.tree_leaves_with_path(whole), jax.tree.leaves(half), strict=True):
+        error = jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected)
+        assert not error > 0.2, f"{jax.tree_util.keystr(path)}: {error}"  # 0 / 0 where a parameter is not in use

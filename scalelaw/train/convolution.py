@@ -123,15 +123,23 @@ def convolve(
     kernel = kernel.astype(x.dtype)
     if way == "columns":
         out = columns.convolved(x, kernel, stride)
-        return out if bias is None else out + bias.astype(x.dtype)[:, None, None, None]
+        return out if bias is None else out + spread(bias[:, None, None, None], out)
     if way == "grouped":
         out = _xla(x, kernel, stride, groups)
     else:
         parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
         dense = [_dense(*part, stride) for part in parts]
         out = dense[0] if groups == 1 else jnp.concatenate(dense, axis=-1)
-        out = out if scale is None else out * scale.astype(x.dtype)
-    return out if bias is None else out + bias.astype(x.dtype)
+        out = out if scale is None else out * spread(scale, out)
+    return out if bias is None else out + spread(bias, out)
+
+
+def spread(few: Array, like: Array) -> Array:
+    """`few` numbers of the parameters' precision as many as `like` has, in its type.
+
+    So the gradient adds up in their own precision. In bfloat16 XLA's sum on a CPU stops growing at 256 times its terms.
+    """
+    return few if few.dtype == like.dtype else jnp.broadcast_to(few, like.shape).astype(like.dtype)
 
 
 def _xla(x: Images, kernel: Kernel, stride: int, groups: int = 1) -> Images:

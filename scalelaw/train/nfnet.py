@@ -30,7 +30,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from scalelaw.architecture import Block, Variant
-from scalelaw.train.convolution import Way, centre, convolve, fastest
+from scalelaw.train.convolution import Way, centre, convolve, fastest, spread
 from scalelaw.train.start import Start
 
 GAMMA = 1.7015043497085571  # makes the variance of gamma * gelu(z) one for z from N(0, 1)
@@ -87,8 +87,9 @@ class Linear(nnx.Module):
         self.b = start.full((out,), 0.0)
 
     def __call__(self, x: Float[Array, "batch inside"], way: Way = "products") -> Float[Array, "batch out"]:
-        w, b = self.w[...].astype(x.dtype), self.b[...].astype(x.dtype)
-        return w.T @ x + b[:, None] if way == "columns" else x @ w + b
+        w, b = self.w[...].astype(x.dtype), self.b[...]
+        out, b = (w.T @ x, b[:, None]) if way == "columns" else (x @ w, b)
+        return out + spread(b, out)
 
 
 class SqueezeExcite(nnx.Module):
@@ -135,11 +136,11 @@ class NFBlock(nnx.Module):
         """`drop` is the probability that an image skips the branch; as published, the others are not rescaled."""
         a = activation(x) * self.beta
         out, gate = self.factors(a, way)
-        gate = ALPHA * self.skip_gain[...].astype(x.dtype) * gate  # here, so that its gradient sums no pixels
+        gate = ALPHA * self.skip_gain[...] * gate  # here, so that its gradient sums no pixels
         if drop > 0.0:
             kept = _kept(keys, 1 - drop, (1, 1, 1))
             gate = jnp.where(kept.T if way == "columns" else kept, gate, 0)
-        return self.shortcut(x, a, way) + gate * out
+        return self.shortcut(x, a, way) + spread(gate, out) * out
 
 
 class NFNet(nnx.Module):
