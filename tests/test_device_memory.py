@@ -39,6 +39,14 @@ def test_state_is_shared_by_the_devices_of_a_copy_and_activations_by_all():
     assert memory_per_device(run(recipe="imagenet"), FACTS, DevicesSection(count=64)).ema == alone.params
 
 
+def test_accumulated_parts_hold_their_sum_beside_the_gradients_of_one():
+    """As XLA counts what the program takes that adds one more part."""
+    alone = memory_per_device(run(), FACTS, DevicesSection(count=64))
+    parts = memory_per_device(run(), FACTS, DevicesSection(count=64, accumulate=4))
+    assert parts.gradients == 2 * alone.gradients
+    assert parts.total - parts.activations == alone.total - alone.activations + alone.gradients
+
+
 def test_what_does_not_fit_is_refused_with_a_change_that_does():
     devices, limit = DevicesSection(count=64), board_memory("tpu-v4")
     assert limit == 32e9

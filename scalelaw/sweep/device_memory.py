@@ -32,6 +32,8 @@ def memory_per_device(config: RunConfig, facts: DataFacts, devices: DevicesSecti
         ema=rules.ema > 0,
         sharpness=rules.sam_radius > 0,
     )
+    if devices.accumulate > 1:  # the sum over the parts so far, and a part's own
+        needed = replace(needed, gradients=2 * needed.gradients)
     if devices.params == 1:
         return needed
     each = {name: -(-getattr(needed, name) // devices.params) for name in _FOLLOWING}
