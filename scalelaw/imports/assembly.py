@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from scalelaw.errors import UserError
-from scalelaw.imports import costs, duplicates, matching
+from scalelaw.imports import costs, duplicates, matching, units
 from scalelaw.imports.cells import read_cells
 from scalelaw.imports.column_map import ColumnMap
 from scalelaw.imports.costs import CostFrom, FlopRule
@@ -120,10 +121,13 @@ def import_runs(
         if len(history.table)
     }
     others = {theirs: name for columns in matched for theirs, name in columns.others.items()}
+    meanings = _meanings(matched, options.map)
+    notes += [note for one in meanings if not one.unit_said and (note := units.in_name(one.column, one.source))]
+    unnamed = {"run_id"} - {one.column for one in meanings}  # then it is a hash, which a likely column could replace
     return Imported(
-        runs, sources, options.map, _meanings(matched, options.map), others,
+        runs, sources, options.map, meanings, others,
         tuple(name for name in COLUMNS if not runs.has(name)), (*notes, *_first(runs.problems)),
-        tuple(matching.hints(list(others), [str(name) for name in runs.frame])), traces,
+        tuple(matching.hints(list(others), {str(name) for name in runs.frame} - unnamed)), traces,
         {"format": options.format, "step": options.step, "total_steps": options.total_steps, "keep": keep,
          "utilisation": utilisation, "cost": cost_from, "flop": flop_rule, "as_is": as_is},
     )  # fmt: skip
@@ -145,7 +149,9 @@ def _rows(source: Source, columns: Matched, said: ColumnMap, mistakes: list[str]
         mistakes += found.mistakes
         cells[ours] = found.values
         if ours == "val_loss" and source.logged:
-            lost = found.not_numbers + [row for row, value in enumerate(found.values) if value in (float("inf"),)]
+            lost = found.not_numbers + [
+                row for row, value in enumerate(found.values) if value is not None and math.isinf(value)
+            ]
     for ours, value in said.constants.items():
         found = read_cells([value], ours, ours, said.units.get(ours), [f"--set {ours}={value}"])
         mistakes += found.mistakes

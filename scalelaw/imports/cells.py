@@ -100,7 +100,10 @@ def _number(value: Any) -> tuple[float | int | None, str]:
     if isinstance(value, bool):
         return None, "it must be a number"
     if isinstance(value, int):
-        return value, ""
+        try:
+            return (value if abs(value) < 2**63 else float(value)), ""
+        except OverflowError:
+            return None, "it is too large"
     if isinstance(value, str):
         word = value.strip()
         if word.lower() in _MISSING:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import pandas as pd
@@ -85,7 +86,9 @@ def united(rows: Rows, places: Sequence[str], keep: Keep | None) -> tuple[Rows, 
                 continue
             one, other = sorted((by[differ[0]], index))
             values = [(whole[name], rows[index][name])[:: 1 if other == index else -1] for name in differ[:3]]
-            what = "; ".join(f"{name} is {a!r} and {b!r}" for name, (a, b) in zip(differ, values, strict=False))
+            what = "; ".join(
+                f"{name} is {_shown(a)} and {_shown(b)}" for name, (a, b) in zip(differ, values, strict=False)
+            )
             what += f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
             pair = f"{places[one]} and {places[other]}"
             if keep is None:
@@ -105,6 +108,10 @@ def united(rows: Rows, places: Sequence[str], keep: Keep | None) -> tuple[Rows, 
 
 def _unknown(value: Any) -> bool:
     return value is None or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def _shown(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else repr(value)
 
 
 def _agree(one: Any, other: Any) -> bool:

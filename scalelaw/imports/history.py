@@ -54,11 +54,23 @@ def _steps(name: str, column: pa.ChunkedArray, step: str) -> np.ndarray[Any, np.
             number = float(value)
         except (TypeError, ValueError):
             number = math.nan
-        if not number.is_integer():
+        if not (number.is_integer() and abs(number) < 2**63):
             raise UserError(f"{name}: row {row}: {step} is {value!r}, and a step must be a whole number; mend or "
                             "remove the row")  # fmt: skip
         numbers.append(int(number))
     return np.array(numbers, dtype=np.int64)
+
+
+def contradiction(history: History, losses: Iterable[str]) -> tuple[int, str] | None:
+    """The first step at which a run has two losses, and these; None when there is none."""
+    steps = history.table[history.step].to_pylist()
+    for column in losses:
+        values = history.table[column].to_pylist() if column in history.table.column_names else []
+        known = [(step, value) for step, value in zip(steps, values, strict=False) if value is not None]
+        for (step, one), (again, other) in pairwise(known):
+            if step == again and one != other and not (one != one and other != other):
+                return int(step), " and ".join(f"{x:g}" if isinstance(x, float) else str(x) for x in (one, other))
+    return None
 
 
 def last_points(
@@ -88,6 +100,8 @@ def last_points(
         UserError: when `total_steps` is neither a number nor a column.
     """
     rows, early, said = [], [], [*notes, LAST_POINT]
+    losses = list(losses)
+    again = []
     short: list[str] = []
     meanings = dict(meanings or {})
     state = meanings.pop("status", "status") if total_steps is not None else "status"
@@ -96,6 +110,8 @@ def last_points(
         row: dict[str, object] = {**history.facts, **{column: value for column, (value, _) in last.items()}}
         row["run_id"] = history.run_id
         end = int(history.table[history.step][-1].as_py()) if len(history.table) else -1
+        if (found := contradiction(history, losses)) is not None:
+            again.append(f"run {history.run_id}: {found[1]} at step {found[0]}")
         for column in losses:
             at = last.get(column, (None, None))[1]
             if at is not None and (step := int(history.table[history.step][at].as_py())) < end:
@@ -108,6 +124,9 @@ def last_points(
                 short.append(history.run_id)
                 row["error"] = f"the last point is step {end} of {total:g}" if end >= 0 else "nothing was logged"
         rows.append(row)
+    if again:
+        said.append(f"two losses at one step of {len(again)} run{'s' * (len(again) > 1)}, as when a run is started "
+                    f"again; the later row counts ({again[0]})")  # fmt: skip
     if early:
         said.append(f"the last loss of {len(early)} runs is older than their last step ({early[0]})")
     if short:

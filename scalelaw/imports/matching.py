@@ -5,7 +5,9 @@ What is none of ours is kept under its own name; a likely one is pointed out, ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from scalelaw.errors import nearest
@@ -14,11 +16,12 @@ from scalelaw.imports.source import Source
 from scalelaw.runs.schema import LETTERS
 
 _HINTS = {
+    "run_id": ("run", "run_name", "name", "id", "experiment"),
     "peak_lr": ("lr", "learning_rate", "learningrate", "max_lr", "base_lr"),
     "params": ("n_params", "num_params", "parameters", "num_parameters", "model_size", "n_parameters", "size"),
     "images_seen": ("tokens", "n_tokens", "num_tokens", "tokens_seen", "total_tokens", "samples", "examples_seen"),
-    "val_loss": ("test_loss", "eval_loss", "validation_loss", "valid_loss", "loss_val", "final_loss", "eval/loss",
-                 "val/loss", "validation/loss"),
+    "val_loss": ("loss", "test_loss", "eval_loss", "validation_loss", "valid_loss", "loss_val", "final_loss",
+                 "eval/loss", "val/loss", "validation/loss"),
     "train_flop": ("flops", "flop", "compute", "training_flops", "total_flops", "total_flos"),
     "train_seconds": ("runtime", "_runtime", "duration", "train_runtime", "train_time", "wall_time"),
     "device_hours": ("gpu_hours", "gpu-hours", "tpu_hours", "chip_hours"),
@@ -27,6 +30,7 @@ _HINTS = {
     "devices": ("n_gpus", "num_gpus", "gpus", "world_size", "gpu_count"),
     "seed": ("random_seed",),
     "variant": ("model", "arch", "architecture", "model_name"),
+    "epochs": ("epoch", "n_epochs", "num_epochs"),
     "steps": ("max_steps", "num_steps", "global_step", "train_steps"),
 }  # fmt: skip
 
@@ -85,12 +89,16 @@ def absent(sources: Sequence[Source], columns: ColumnMap) -> list[str]:
     ]
 
 
-def hints(others: Sequence[str], known: Sequence[str]) -> list[str]:
+def hints(others: Sequence[str], known: Collection[str]) -> list[str]:
     """Flags that would name columns which look like ours, where we have none."""
     found = []
     for ours, words in _HINTS.items():
-        likely = [name for name in others if name.lower().replace(" ", "_") in words]
+        likely = [name for name in others if _plain(name) in (ours, *words)]
         if ours not in known and len(likely) == 1:
-            word = likely[0]
-            found.append(f"--column {ours}={word}" if " " not in word else f"--column {ours}='{word}'")
+            found.append(f"--column {ours}={shlex.quote(likely[0])}")
     return found
+
+
+def _plain(name: str) -> str:
+    """A name without capitals, blanks and the unit in brackets behind it."""
+    return re.sub(r"\s+", "_", re.sub(r"[(\[][^()\[\]]*[)\]]\s*$", "", name).strip().lower())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,14 +13,19 @@ import pyarrow as pa
 
 from scalelaw.errors import UserError
 from scalelaw.imports import tables, tensorboard, wandb_api, wandb_offline, wandb_tables
-from scalelaw.imports.column_map import ColumnMap, known_name
-from scalelaw.imports.history import last_points, split
+from scalelaw.imports.column_map import DERIVED, ColumnMap, known_name
+from scalelaw.imports.history import contradiction, last_points, split
 from scalelaw.imports.source import STEP, Fields, History, Source, of_records
+from scalelaw.imports.units import own_unit
+from scalelaw.runs import COLUMNS
+from scalelaw.runs.schema import python_type
 
 Format = Literal["csv", "parquet", "json", "tensorboard", "wandb-offline", "wandb-history", "wandb-api"]
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "json",
                                 ".ndjson": "json", ".json": "json", ".wandb": "wandb-offline"}  # fmt: skip
 _ARTIFACT = re.compile(r"(?:run-)?(?P<run>[\w-]+?)-history(?:[:.-]v\d+)?$")
+
+_DOTTED = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def read(name: str, options: Options) -> Source:
 
 def _table(name: str, path: Path, kind: Format, options: Options) -> Source:
     fields: Fields = {}
+    said: list[str] = []
     if kind == "parquet":
         table, fields = tables.read_parquet(path)
         names = table.column_names
@@ -78,11 +85,15 @@ def _table(name: str, path: Path, kind: Format, options: Options) -> Source:
     elif kind == "csv":
         table = tables.read_csv(path)
         names = table.column_names
+        if any(f"{one}__MIN" in names and " - " in one for one in names):
+            raise UserError(f"{path}: is the export of a W&B chart, a column for each run; export W&B's table of runs, "
+                            "or name wandb:ENTITY/PROJECT")  # fmt: skip
+        said = _dotted(name, table, options)
         if _is_history(names, options):
             own = options.map.columns.get("run_id", "run_id")
             typed = {one: tables.typed(tables.read_text(table[one].to_pylist())) for one in names if one != own}
             table = pa.table({one: typed.get(one, table[one]) for one in names})
-            return _points(name, "CSV history", _histories(path, table, options), options, [path], [])
+            return _points(name, "CSV history", _histories(path, table, options), options, [path], said)
         frame = tables.frame_of(table)
     else:
         records = tables.read_json(path)
@@ -96,7 +107,24 @@ def _table(name: str, path: Path, kind: Format, options: Options) -> Source:
                 columns = {one: tables.typed(list(frame[one])) for one in frame}
                 return _points(name, "JSON history", _histories(path, pa.table(columns), options), options, [path], [])
     title = {"csv": "CSV", "parquet": "Parquet", "json": "JSON"}[kind]
-    return _rows(name, title, frame, (path,), fields, wandb=wandb_tables.is_runs_table(list(names)))
+    return _rows(name, title, frame, (path,), fields, wandb=wandb_tables.is_runs_table(list(names)), notes=said)
+
+
+def _dotted(name: str, table: pa.Table, options: Options) -> list[str]:
+    """A sentence for each column of counts in text whose dots may part thousands, as in much of Europe."""
+    ours = {theirs: column for column, theirs in options.map.columns.items()}
+    notes = []
+    for theirs in table.column_names:
+        column = ours.get(theirs) or known_name(theirs) or ""
+        count = theirs == options.step or column in DERIVED[1:] or (column in COLUMNS and python_type(column) is int)
+        if count and options.map.units.get(column) in (None, own_unit(column)):
+            cells = enumerate(table[theirs].to_pylist(), start=1)
+            found = next((one for one in cells if one[1] and _DOTTED.fullmatch(one[1])), None)
+            if found is not None:
+                place, read = f"{name} row {found[0]}: {column or theirs}", f"{float(found[1]):g}"
+                notes.append(f"{place} is {found[1]!r} and read as {read}; if that dot parts thousands, write the "
+                             "numbers without it")  # fmt: skip
+    return notes
 
 
 def _is_history(names: list[str], options: Options) -> bool:
@@ -104,7 +132,8 @@ def _is_history(names: list[str], options: Options) -> bool:
     return options.step is not None or (STEP in names and not wandb_tables.is_runs_table(names))
 
 
-def _rows(name: str, kind: str, frame: pd.DataFrame, files: tuple[Path, ...], fields: Fields, *, wandb: bool) -> Source:
+def _rows(name: str, kind: str, frame: pd.DataFrame, files: tuple[Path, ...], fields: Fields, *, wandb: bool,
+          notes: Sequence[str] = ()) -> Source:  # fmt: skip
     if wandb:
         frame = wandb_tables.runs_of(frame, name)
     if not len(frame):
@@ -113,7 +142,7 @@ def _rows(name: str, kind: str, frame: pd.DataFrame, files: tuple[Path, ...], fi
         name, f"W&B runs, {kind}" if wandb and files else kind, frame,
         tuple(f"{name} row {row + 1}" for row in range(len(frame))),
         meanings=wandb_tables.meanings([str(one) for one in frame]) if wandb else {}, files=files,
-        logged=wandb, untyped=kind == "CSV", fields=fields,
+        notes=tuple(notes), logged=wandb, untyped=kind == "CSV", fields=fields,
     )  # fmt: skip
 
 
@@ -123,7 +152,11 @@ def _histories(path: Path, table: pa.Table, options: Options) -> list[History]:
         raise UserError(f"{path}: holds no rows")
     own = options.map.columns.get("run_id")
     run_column = own if own in names else "run_id" if "run_id" in names else None
-    return split(str(path), table, options.step or STEP, run_column, _run_id(path))
+    histories = split(str(path), table, options.step or STEP, run_column, _run_id(path))
+    if run_column is None and (found := contradiction(histories[0], _losses(names, options))) is not None:
+        raise UserError(f"{path}: step {found[0]} has two losses, {found[1]}, and no column names the "
+                        "runs; name it with --column run_id=..., or remove one of the rows")  # fmt: skip
+    return histories
 
 
 def _run_id(path: Path) -> str:
@@ -149,13 +182,17 @@ def _joined(histories: list[History]) -> list[History]:
 def _points(name: str, kind: str, histories: list[History], options: Options, files: list[Path],
             notes: list[str]) -> Source:  # fmt: skip
     names = dict.fromkeys(column for history in histories for column in history.table.column_names)
-    mapped = options.map.columns.get("val_loss")
-    losses = [one for one in names if one == mapped or (mapped is None and known_name(one) == "val_loss")]
     facts = dict.fromkeys(column for history in histories for column in history.facts)
     known = wandb_tables.meanings(list(facts)) if kind.startswith("W&B") else {}
     known.pop("run_id", None)
-    return last_points(name, kind, histories, losses=losses, total_steps=options.total_steps, meanings=known,
-                       files=files, notes=notes)  # fmt: skip
+    return last_points(name, kind, histories, losses=_losses(names, options), total_steps=options.total_steps,
+                       meanings=known, files=files, notes=notes)  # fmt: skip
+
+
+def _losses(names: Iterable[str], options: Options) -> list[str]:
+    """The columns that are the held-out loss."""
+    mapped = options.map.columns.get("val_loss")
+    return [one for one in names if one == mapped or (mapped is None and known_name(one) == "val_loss")]
 
 
 def _format(path: Path) -> Format:

@@ -50,6 +50,9 @@ def _spans(path: Path, data: bytes) -> Iterator[tuple[int, int] | None]:
             yield None
             return
         length, checksum = _HEAD.unpack_from(data, at)
+        if not (length or checksum or any(data[at:])):  # a disk that lost power leaves zeros
+            yield None
+            return
         if masked(crc32c(data[at : at + 8])) != checksum:
             raise UserError(f"{path}: is damaged, or no event file: the checksum of the record's length at byte {at} "
                             "is wrong; copy it anew")  # fmt: skip

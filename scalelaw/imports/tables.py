@@ -27,22 +27,21 @@ _MOST = 2**31 - 1  # Arrow's largest block
 def read_csv(path: Path) -> pa.Table:
     """A CSV table, every cell as text; an empty cell without quotes is unknown, with quotes it is an empty text.
 
-    Columns are parted by commas, or, where the header line has none, by tabs or semicolons.
+    Columns are parted by commas, tabs or semicolons: by the first of these that parts the header and the first row
+    into as many.
 
     Raises:
         UserError: when it is no such table, naming the row.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            delimiter = next((mark for mark in ",\t;" if mark in head), ",")
-            names = next(csv.reader(file, delimiter=delimiter), [])
+        delimiter, names, rows = _head(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: is not a CSV table in UTF-8 ({files.reason(error)}); save it as one") from error
     if not names or not any(names):
         raise UserError(f"{path}: has no header line; the first line must name the columns")
     _once(path, names)
+    if not rows:
+        return pa.table({name: pa.nulls(0, pa.string()) for name in names})
     try:
         return arrow_csv.read_csv(
             path,
@@ -59,6 +58,23 @@ def read_csv(path: Path) -> pa.Table:
         )
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: is not a CSV table ({files.reason(error)}); mend that row") from error
+
+
+def _head(path: Path) -> tuple[str, list[str], bool]:
+    """What parts the columns, their names, and whether there is a row below them."""
+    found = []
+    for mark in ",\t;":
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, delimiter=mark)
+            names = next(lines, [])
+            try:
+                row = next((line for line in lines if line), None)
+            except csv.Error:  # a cell longer than this module reads
+                row = names
+        found.append((mark, names, row is not None, row is not None and len(row) == len(names)))
+    parting = [one for one in found if len(one[1]) > 1]
+    mark, names, rows, _ = next((one for one in parting if one[3]), (parting or found)[0])
+    return mark, names, rows
 
 
 def read_parquet(path: Path) -> tuple[pa.Table, Fields]:
@@ -92,6 +108,9 @@ def read_json(path: Path) -> list[dict[str, Any]]:
             lists = [
                 value for value in rows.values() if isinstance(value, list) and isinstance((value or [0])[0], dict)
             ]
+            if not lists and _by_name(rows):
+                raise UserError(f"{path}: is one object of objects with equal names, a column or a run each; "
+                                "write an array of objects, one a run (pandas: to_json(..., orient='records'))")  # fmt: skip
             rows = lists[0] if len(lists) == 1 else [rows]
     if rows is None:
         rows = []
@@ -108,6 +127,12 @@ def read_json(path: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict):
             raise UserError(f"{path}: row {number} is {type(row).__name__}, and every row must be a JSON object")
     return list(rows)
+
+
+def _by_name(rows: Mapping[str, Any]) -> bool:
+    """Whether an object is a table by columns, or by the names of its rows, rather than one row."""
+    inner = list(rows.values())
+    return len(inner) > 1 and all(isinstance(value, dict) and set(value) == set(inner[0]) != set() for value in inner)
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:

@@ -5,6 +5,7 @@ Messages: tensorboard/compat/proto/{event,summary,tensor}.proto and tensorboard/
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections import defaultdict
@@ -40,6 +41,7 @@ class _Run:
     facts: dict[str, object] = field(default_factory=dict)
     began: float | None = None
     passed_over: set[str] = field(default_factory=set)
+    again: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -69,6 +71,10 @@ def read(root: Path) -> tuple[list[History], list[Path], list[str]]:
         notes += run.notes
         if run.passed_over:
             notes.append(f"{folder}: not scalars, passed over: {', '.join(sorted(run.passed_over))}")
+        if run.again:
+            more = f" ({len(run.again)} such)" if len(run.again) > 1 else ""
+            notes.append(f"{folder}: {run.again[0]}{more}, as when a run was started again or two wrote into one "
+                         "folder; what was written last counts")  # fmt: skip
         if run.values or run.facts:
             name = ".".join(relative) or base.resolve().name
             histories.append(History(name, _table(run), facts=run.facts))
@@ -95,6 +101,7 @@ def _with_parts(folders: dict[Path, _Run]) -> dict[Path, _Run]:
             run, prefix = whole.setdefault(above, _Run()), f"{folder.name}/"
         run.values.update({prefix + tag: values for tag, values in part.values.items()})
         run.facts |= part.facts
+        run.again += part.again
         run.passed_over |= {prefix + tag for tag in part.passed_over}
         run.notes += part.notes
         began = [one for one in (run.began, part.began) if one is not None]
@@ -163,6 +170,8 @@ def _take(value: Message, step: int, wall: float, run: _Run) -> None:
         run.passed_over.add(tag)
         return
     earlier = run.values[tag].get(step)
+    if earlier is not None and earlier[1] != number and not (math.isnan(earlier[1]) and math.isnan(number)):
+        run.again.append(f"{tag!r} is {earlier[1]:g} and {number:g} at step {step}")
     if earlier is None or wall >= earlier[0]:  # a run that was started again logs a step twice
         run.values[tag][step] = (wall, number)
 
@@ -210,5 +219,5 @@ def _table(run: _Run) -> pa.Table:
     columns = {STEP: pa.array(steps, pa.int64()), RUNTIME: pa.array([walls[step] - began for step in steps])}
     for tag, values in run.values.items():
         numbers = [values[step][1] if step in values else None for step in steps]
-        columns[tag] = pa.array(numbers, pa.float64(), from_pandas=False)
+        columns[tag if tag not in columns else f"{tag} (not used)"] = pa.array(numbers, pa.float64(), from_pandas=False)
     return pa.table(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -65,6 +66,8 @@ _ALSO = {
     "gmacs": "billions", "nat": "nats", "bit": "bits", "ppl": "perplexity", "%": "percent", "fraction": "share",
 }  # fmt: skip
 
+_BRACKETS = re.compile(r"[(\[]\s*(?P<unit>[^()\[\]]+?)\s*[)\]]\s*$")
+
 
 def unit_of(column: str, word: str, place: str) -> str:
     """A unit by its word, as `UNITS` writes it.
@@ -87,6 +90,21 @@ def unit_of(column: str, word: str, place: str) -> str:
             return lowered[spelling]
     raise UserError(f"{place}: {column} is not counted in {word!r}{nearest(word, list(known))} "
                     f"(units: {', '.join(known)})")  # fmt: skip
+
+
+def in_name(column: str, source: str | None) -> str | None:
+    """A sentence when the brackets that end a source's name speak of another unit than ours; None else."""
+    found = _BRACKETS.search(source or "")
+    if found is None or column not in UNITS:
+        return None
+    try:
+        unit = unit_of(column, found["unit"], "")
+    except UserError:
+        unit = "..."
+    if unit == own_unit(column):
+        return None
+    return (f"{column} is taken in {own_unit(column)}, but its column is called {source!r}: if it counts in that, add "
+            f"--unit {column}={unit} (units: {', '.join(UNITS[column])})")  # fmt: skip
 
 
 def own_unit(column: str) -> str | None:

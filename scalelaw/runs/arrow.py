@@ -97,7 +97,7 @@ def _fitting(field: pa.Field, values: pd.Series) -> pa.Field:
 def _plain(values: pd.Series) -> pa.Array:
     try:
         return pa.Array.from_pandas(values)
-    except pa.ArrowException:  # values of several types
+    except (pa.ArrowException, OverflowError):  # values of several types, or whole numbers beyond 64 bits
         return pa.array([None if pd.isna(value) else str(value) for value in values], type=pa.string())
 
 
