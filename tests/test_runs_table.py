@@ -81,6 +81,8 @@ def test_two_columns_of_one_name_are_refused():
         ("empty.parquet", b"", "not a whole Parquet file"),
         ("x.csv", b"", "not a CSV table with a header line"),
         ("y.csv", b"a,b\n1,2,3\n4,5,6,7,8\n", "not a CSV table"),
+        ("c.csv", b"N,D,loss\n1,2,3,52\n2,3,3,41\n", "rows have more cells than the header has names"),
+        ("d.csv", b"N,loss,loss\n1,2,3\n", "has two columns 'loss'; rename one"),
         ("z.csv", b"\xff\xfe\x00\x81", "not a CSV table"),
     ],
 )
@@ -212,3 +214,8 @@ def test_variables_of_laws():
     assert unknown.variable("C")[1] == "train_flop"
     with pytest.raises(MissingColumn, match=r"'images_seen'.*--column D="):
         RunTable.from_frame(pd.DataFrame({"N": [1]})).variable("D")
+
+
+def test_a_csv_whose_rows_all_end_in_a_comma_keeps_its_columns(tmp_path):
+    (tmp_path / "t.csv").write_text("N,D,loss\n1,2,3.5,\n2,3,3.4,\n")
+    assert RunTable.load(tmp_path / "t.csv").val_loss.tolist() == [3.5, 3.4]

@@ -110,7 +110,7 @@ def read_json(path: Path) -> list[dict[str, Any]]:
             ]
             if not lists and _by_name(rows):
                 raise UserError(f"{path}: is one object of objects with equal names, a column or a run each; "
-                                "write an array of objects, one a run (pandas: to_json(..., orient='records'))")  # fmt: skip
+                                "write an array of objects, one a run (pandas: orient='records')")  # fmt: skip
             rows = lists[0] if len(lists) == 1 else [rows]
     if rows is None:
         rows = []

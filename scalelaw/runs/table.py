@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,11 +86,7 @@ class RunTable:
         if path.suffix.lower() == ".parquet":
             return of_arrow(stamps.without(files.read_parquet(path)), [], str(path), columns)
         if path.suffix.lower() == ".csv":
-            try:
-                frame = pd.read_csv(path, dtype=TEXTS)
-            except (ValueError, OSError) as error:
-                raise UserError(f"{path}: is not a CSV table with a header line ({files.reason(error)})") from error
-            return _of_frame(frame, str(path), columns)
+            return _of_frame(_csv(path), str(path), columns)
         raise UserError(f"{path}: neither a results folder nor a .parquet or .csv file")
 
     @staticmethod
@@ -266,6 +263,23 @@ def _settings(config: str) -> str | None:
 def of_arrow(table: pa.Table, problems: Sequence[str], source: str, columns: Mapping[str, str] | None) -> RunTable:
     runs = _of_frame(table.to_pandas(), source, columns)
     return replace(runs, problems=(*problems, *runs.problems), metadata=arrow.metadata(table))
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """A CSV table, whose header must name every cell of a row once: pandas alone would shift or rename columns."""
+    try:
+        names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(path, dtype=TEXTS, index_col=False)
+    except pd.errors.ParserWarning as error:
+        raise UserError(f"{path}: is not a CSV table: rows have more cells than the header has names; write numbers "
+                        "without commas, or name every column") from error  # fmt: skip
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: is not a CSV table with a header line ({files.reason(error)})") from error
+    if again := list(names[names.duplicated()].unique()):
+        raise UserError(*(f"{path}: has two columns {name!r}; rename one" for name in again))
+    return frame
 
 
 def _of_frame(frame: pd.DataFrame, source: str, columns: Mapping[str, str] | None) -> RunTable:
