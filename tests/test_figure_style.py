@@ -91,6 +91,11 @@ def test_sizes_in_words() -> None:
     assert {value: numbers.in_words(value) for value in words} == words
 
 
+def test_lengths_in_epochs_are_short_and_differ() -> None:
+    assert style.lengths([0.125, 0.449992, 7.99906, 64, 1024]) == ["0.125", "0.45", "8", "64", "1024"]
+    assert style.lengths([1.0001, 1.0002]) == ["1.0001", "1.0002"]
+
+
 def test_plain_numbers_are_json_with_unknown_as_null() -> None:
     raw = {"a": np.float64(1 / 3), "b": np.array([1.0, np.nan, np.inf]), "c": (np.int64(7), True, None), 0.5: "x"}
     assert numbers.plain(raw) == {"a": 0.333333, "b": [1.0, None, None], "c": [7, True, None], "0.5": "x"}

@@ -1,6 +1,7 @@
 """Exponents of optimal size and epochs: known ones recovered, artefacts of the grid refused."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -201,6 +202,13 @@ def test_to_dict_is_json_and_repeats_to_the_bit():
     assert {"data", "comparisons", "parabola_bias"} <= set(answer)
     assert {"approach", "core_hours", "macs_per_image", "epochs", "val_loss", "bracketed"} <= set(answer["points"][0])
     assert "headline" in str(frontier(demo(0.5)))
+
+
+def test_every_printed_exponent_lies_in_its_printed_interval():
+    """The loss falls: its exponent and both ends are written with their sign."""
+    found = re.findall(r"C\^(\S+) +(-?[\d.]+) to (-?[\d.]+)", str(frontier(demo(0.5))))
+    assert len(found) >= 5
+    assert all(float(low) <= float(power) <= float(high) for power, low, high in found), found
 
 
 def test_parameters_and_tokens_serve_where_multiply_adds_are_unknown():

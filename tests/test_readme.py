@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import scalelaw as sl
 from scalelaw.sweep import check_spec, expand
 from scalelaw.sweep.config import DataSection
 from scalelaw.sweep.parents import ParentSection
@@ -76,6 +77,18 @@ def test_outputs_are_what_the_commands_print(newcomer: Path) -> None:
     assert examples
     for command, output in examples:
         assert run(command, newcomer) == output
+
+
+def test_exponents_of_the_recorded_sweep_are_those_that_frontier_prints() -> None:
+    found = sl.frontier(sl.RunTable.load(ROOT / "runs" / "recorded" / "demo"))
+    surface, equal = found.approaches["surface"]["size"], found.approaches["equal_compute"]["size"]
+    low, high = found.loss.interval["alpha"]
+    table = {f"| {-found.loss.params['alpha']:.3f} | {-high:.3f} to {-low:.3f} |"}
+    for trend in (surface, equal, found.approaches["equal_compute"]["epochs"]):
+        table.add("| {:.3f} | {:.3f} to {:.3f} |".format(trend.slope, *trend.interval["alpha"]))
+    p = {one.approach: f"{one.p_value:.3f}" for one in found.same_rate}
+    said = f"By the surface p = {p['surface']}, by equal compute p = {p['equal_compute']}"
+    assert [words for words in (*table, said) if words not in README] == []
 
 
 def test_the_recorded_sweep_is_the_demo(newcomer: Path) -> None:

@@ -142,7 +142,7 @@ def _frame(ax: Axes, points: Sequence[Numbers]) -> None:
     ax.set_ylim(*ends[1])
     style.plain_axis(ax.xaxis, style.plain_ticks(*style.inner(*ends[0]), most=6))
     style.plain_axis(ax.yaxis, style.plain_ticks(*style.inner(*ends[1])), lambda share: f"{100 * share:g}")
-    ax.set_xlabel("Held-out loss in pre-training")
+    ax.set_xlabel("Held-out loss in pre-training (nats)")
     ax.set_ylabel("Top-1 error after fine-tuning (%)")
 
 

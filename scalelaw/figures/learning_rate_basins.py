@@ -128,9 +128,10 @@ def _caption(numbers: Numbers) -> str:
     curve = {"parabola": "parabolas in ln rate", "grid": "none", "lopsided": "lopsided basins"}[numbers["curve"]]
     skew = f" of skew {numbers['skew']:.2f}" if numbers["curve"] == "lopsided" else ""
     return (
-        f"Held-out loss over the lowest of its cell against the learning rate, {len(panels)} cells by size and "
-        f"epochs. Curves: {curve}{skew}, through the rates near the best. {inside} optima lie inside their grid; the "
-        "others are bounds, and their arrows say which way the optimum lies. Bars: 95 % intervals, drawn where closed."
+        f"Held-out loss over the lowest mean of a rate in its cell against the learning rate, {len(panels)} cells by "
+        f"size and epochs. Curves: {curve}{skew}, through the rates near the best. {inside} optima lie inside their "
+        "grid; the others are bounds, and their arrows say which way the optimum lies. Bars: 95 % intervals, drawn "
+        "where closed."
     )
 
 
@@ -168,14 +169,14 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
             ax.set_xlabel("Learning rate")
     key(
         axes[-1],
-        [Group("Held-out loss over the lowest of its cell", _signs(panels, _CURVES[numbers["curve"]]))],
+        [Group("Held-out loss over the lowest mean of a rate in its cell", _signs(panels, _CURVES[numbers["curve"]]))],
         across=True,
     )
     return axes
 
 
 def _length(epochs: float) -> str:
-    return f"{epochs:g} epoch" + ("" if epochs == 1 else "s")
+    return f"{style.lengths([epochs])[0]} epoch" + ("" if epochs == 1 else "s")
 
 
 def _draw_panel(ax: Axes, panel: Numbers, shade: str, high: float) -> None:

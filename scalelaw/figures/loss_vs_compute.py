@@ -179,7 +179,8 @@ def _groups(numbers: Numbers, shades: dict[str, str], markers: dict[float, str])
     heading = "Model" if len(named) == len(names) else f"Model ({len(named)} of {len(names)})"
     strokes = [Entry(shortened(name), stroke(shades[name], linewidth=1.6)) for name in named if name != NAMELESS]
     groups = [Group(heading, strokes)] if strokes else []
-    budgets = [Entry(f"{budget:g}", mark(sign, style.INK, filled=False, x=4), 8) for budget, sign in markers.items()]
+    signs = zip(style.lengths(list(markers)), markers.values(), strict=True)
+    budgets = [Entry(words, mark(sign, style.INK, filled=False, x=4), 8) for words, sign in signs]
     seen = {epochs for curve in numbers["curves"] for epochs in curve["epochs"] if epochs is not None}
     if seen - set(markers):
         size = style.PAPER["lines.markersize"] * 0.55

@@ -108,7 +108,8 @@ def draw(ax: Axes, numbers: Numbers) -> Axes:
     low, high = style.log_limits([*best, *rates])
     ax.set_ylim(low / 1.3, high * 1.3)  # an interval that leaves the grid leaves the panel too
     ax.set_xlim(*style.log_limits(epochs, 0.09))
-    style.plain_axis(ax.xaxis, style.apart(sorted(set(epochs)), *ax.get_xlim(), gap=0.07))
+    ticks = style.apart(sorted(set(epochs)), *ax.get_xlim(), gap=0.07)
+    style.plain_axis(ax.xaxis, ticks, dict(zip(ticks, style.lengths(ticks), strict=True)).__getitem__)
     style.plain_axis(ax.yaxis, style.apart(rates, *ax.get_ylim(), gap=0.08))
     for rate in rates:
         ax.axhline(rate, color=style.GUIDE, linewidth=0.5, zorder=0)

@@ -212,6 +212,12 @@ def apart(values: Sequence[float], low: float, high: float, gap: float) -> list[
     return list(values[:1])
 
 
+def lengths(values: Sequence[float]) -> list[str]:
+    """Epochs in three digits, for shares of a data set are seldom round; in more where three would make two alike."""
+    texts = [f"{value:.3g}" if value < 100 else f"{value:g}" for value in values]
+    return texts if len(set(texts)) == len(set(values)) else [f"{value:g}" for value in values]
+
+
 def plain_axis(axis: Any, ticks: Sequence[float], words: Callable[[float], str] | None = None) -> None:
     """Ticks at these values, none between, written as plain numbers or by `words`; even steps share their decimals."""
     even = len(ticks) > 2 and np.allclose(np.diff(ticks), ticks[1] - ticks[0])

@@ -150,7 +150,8 @@ class Frontier:
         for approach, trend in named:
             power = f"C^{trend.slope:.3f}" if np.isfinite(trend.slope) else "-"
             rows.append((trend.quantity, power, _ends(trend), trend.status, approach))
-        rows.append(("loss", f"C^-{self.loss.params['alpha']:.3f}", _ends(self.loss), self.loss.status, "envelope"))
+        falls = f"C^{-self.loss.params['alpha']:.3f}"
+        rows.append(("loss", falls, _ends(self.loss, falls=True), self.loss.status, "envelope"))
         lines = [*columns(rows, left=range(len(rows[0])))]
         lines.append(f"headline: {self.headline}; C in {self.size.compute}")
         if self.curvature is not None:
@@ -164,10 +165,12 @@ class Frontier:
         return "\n".join([*lines, *(f"note: {note}" for note in (*reasons.values(), *self.notes))])
 
 
-def _ends(trend: Trend) -> str:
-    """The interval of a trend's exponent, as text."""
+def _ends(trend: Trend, *, falls: bool = False) -> str:
+    """The interval of a trend's exponent, as text; `falls` for a law in C^-alpha, whose exponent is -alpha."""
     low, high = trend.interval["alpha"]
-    return "unknown" if low is None or high is None or not np.isfinite(low) else f"{low:.3f} to {high:.3f}"
+    if low is None or high is None or not np.isfinite(low):
+        return "unknown"
+    return f"{-high:.3f} to {-low:.3f}" if falls else f"{low:.3f} to {high:.3f}"
 
 
 def frontier(
