@@ -56,6 +56,26 @@ def test_budgets_of_one_model_alone_are_dots_not_markers() -> None:
     assert {"Model", "Epochs", "0.25", "8", "other"} <= words
 
 
+def test_lines_join_runs_on_one_training_set_alone() -> None:
+    """Two training sets of one model cross at equal lengths: a line through both would run up and down."""
+    rows = [(f"r{u}{k}{lr}", 1e4, u, u * 2.0**k, 2.0**k, lr, 3 - 0.3 * k - u / 1e4 + lr)
+            for u in (1000, 4000) for k in range(4) for lr in (0.1, 0.2)]  # fmt: skip
+    names = ["run_id", "params", "unique_images", "images_seen", "epochs", "peak_lr", "val_loss"]
+    frame = pd.DataFrame(rows, columns=names).assign(core_hours=lambda f: 1e-9 * f["images_seen"])
+    runs = RunTable.from_frame(frame)
+    for figure, compute in ((loss_vs_compute, "core_hours"), (optimal_lr, "epochs")):
+        drawn = figure.collect(runs)
+        (curve,) = drawn["curves"]
+        assert sorted(curve["series"]) == [0] * 4 + [1] * 4
+        assert "on one training set" in drawn["caption"]
+        ax = Figure().subplots()
+        figure.draw(ax, drawn)
+        lines = [line.get_xdata() for line in ax.lines if line.get_linestyle() != "None" and len(line.get_xdata()) > 1]
+        lines = [x for x in lines if len(x) in (2, 4) and set(x) <= set(curve[compute])]
+        assert len(lines) == (2 if figure is loss_vs_compute else 6)
+        assert all((np.diff(x) > 0).all() for x in lines)
+
+
 def texts_of(figure: Figure) -> set[str]:
     return {text.get_text() for text in figure.findobj(Text)}
 
@@ -88,9 +108,9 @@ def test_an_optimum_at_the_edge_of_the_grid_is_drawn_as_a_bound() -> None:
         "trend": None,
         "curves": [
             {"model": "N0", "epochs": [1, 2], "best_lr": [3.2, 1.5], "low": [None, 1.2], "high": [None, 1.9],
-             "bound": ["above", "inside"]},
+             "bound": ["above", "inside"], "series": [0, 0]},
             {"model": "N1", "epochs": [1, 2], "best_lr": [1.6, 0.8], "low": [1.3, None], "high": [2.0, None],
-             "bound": ["inside", "below"]},
+             "bound": ["inside", "below"], "series": [0, 0]},
         ],
     }  # fmt: skip
     ax = Figure().subplots()

@@ -10,11 +10,13 @@ from scalelaw.errors import UserError
 from scalelaw.figures import style
 from scalelaw.figures.legend import Entry, Group, banded, key, mark, shortened, stroke
 from scalelaw.figures.numbers import (
+    JOINED,
     NAMELESS,
     Numbers,
     model_of_run,
     models,
     plain,
+    series,
     shared_budgets,
     status_text,
     thinned,
@@ -68,7 +70,7 @@ def _curves(best: RunTable, cost_column: str) -> list[Numbers]:
     cost, loss = best.column(cost_column).astype(float), best.column("val_loss").astype(float)
     epochs = best.column("epochs").astype(float) if best.has("epochs") else np.full(len(best), np.nan)
     front = set(zip(*(best.envelope().column(name).tolist() for name in (cost_column, "val_loss")), strict=True))
-    names = np.array(model_of_run(best))
+    names, joined = np.array(model_of_run(best)), np.array(series(best.frame))
     curves = []
     for model in [row["name"] for row in models(best)]:
         order = np.flatnonzero(names == model)
@@ -79,6 +81,7 @@ def _curves(best: RunTable, cost_column: str) -> list[Numbers]:
             cost_column: cost[order],
             "val_loss": loss[order],
             "on_front": [(cost[i], loss[i]) in front for i in order],
+            "series": joined[order],
         })  # fmt: skip
     return curves
 
@@ -128,6 +131,8 @@ def _caption(numbers: Numbers, best: RunTable) -> str:
         if bend is not None:
             term = with_interval(bend["value"], (bend["low"], bend["high"]))
             parts.append(f"Its quadratic term in log-log, 0 for a straight front, is {term}.")
+    if len({number for curve in numbers["curves"] for number in curve["series"]}) > 1:
+        parts.append(JOINED)
     if best.has("core_hours_basis"):
         bases = sorted({str(basis) for basis in best.column("core_hours_basis")})
         parts.append(f"Core-hours are {' and '.join(bases)}.")
@@ -152,7 +157,10 @@ def draw(ax: Axes, numbers: Numbers) -> Axes:
     for curve in numbers["curves"]:
         shade = shades[curve["model"]]
         if curve["model"] != NAMELESS:
-            ax.plot(curve[compute], curve["val_loss"], color=shade, linewidth=0.8, alpha=0.75, zorder=2)
+            for one in dict.fromkeys(curve["series"]):
+                points = zip(curve["series"], curve[compute], curve["val_loss"], strict=True)
+                line = np.array([(x, y) for number, x, y in points if number == one])
+                ax.plot(*line.T, color=shade, linewidth=0.8, alpha=0.75, zorder=2)
         for x, y, epochs, is_front in zip(
             curve[compute], curve["val_loss"], curve["epochs"], curve["on_front"], strict=True
         ):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from scalelaw.runs import RunTable
 
@@ -58,6 +59,16 @@ def model_of_run(runs: RunTable) -> list[str]:
         sizes, _ = runs.variable("N")
         return [in_words(size) for size in sizes]
     return [NAMELESS] * len(runs)
+
+
+JOINED = "Lines join runs on one training set, and with one parent."
+"""For the caption of a figure whose runs are of several `series`."""
+
+
+def series(frame: pd.DataFrame) -> list[int]:
+    """Which rows a line may join, as equal numbers: those on one training set and of one parent."""
+    known = [name for name in ("dataset", "unique_images", "parent") if name in frame]
+    return [int(number) for number in frame.groupby(known, dropna=False).ngroup()] if known else [0] * len(frame)
 
 
 def models(runs: RunTable) -> list[Numbers]:

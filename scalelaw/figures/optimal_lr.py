@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from scalelaw.errors import UserError
 from scalelaw.figures import style
 from scalelaw.figures.legend import Entry, Group, key, mark, shortened, stroke
 from scalelaw.figures.numbers import (
+    JOINED,
     Numbers,
     bar_ends,
     model_of_run,
     models,
     plain,
+    series,
     shared_budgets,
     status_text,
     with_interval,
@@ -74,12 +77,12 @@ def _drawn(cells: pd.DataFrame, runs: RunTable, notes: list[str]) -> tuple[pd.Da
 
 
 def _curves(cells: pd.DataFrame, names: list[str]) -> list[Numbers]:
-    cells = cells.assign(model=model_of_run(RunTable.from_frame(cells)))
+    cells = cells.assign(model=model_of_run(RunTable.from_frame(cells)), series=series(cells))
     curves = []
     for name in names:
         mine = cells[cells["model"] == name].sort_values("epochs", kind="stable")
         if len(mine):
-            columns = ("epochs", "best_lr", "low", "high", "bound")
+            columns = ("epochs", "best_lr", "low", "high", "bound", "series")
             curves.append({"model": name, **{column: mine[column].tolist() for column in columns}})
     return curves
 
@@ -90,6 +93,7 @@ def _caption(numbers: Numbers) -> str:
         f"Best learning rate{batch} against epochs, with 95 % intervals where the noise is known. Arrows are bounds: "
         "the best rate tried is the grid's highest or lowest, and the optimum lies that way. "
         f"{numbers['inside_share']:.0%} of all optima lie inside their grid."
+        + (f" {JOINED}" if len({one for curve in numbers["curves"] for one in curve["series"]}) > 1 else "")
     )
 
 
@@ -125,11 +129,13 @@ def _draw_curve(ax: Axes, curve: Numbers, shade: str, shift: float) -> None:
     aside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
     x, y = np.array(curve["epochs"]), np.array(curve["best_lr"])
     inside = np.array([bound == "inside" for bound in curve["bound"]])
-    for start in range(len(x) - 1):
-        certain = inside[start : start + 2].all()
-        style_of = "-" if certain else (0, (1, 1.5))  # dotted where the optimum is a bound only
-        step = slice(start, start + 2)
-        ax.plot(x[step], y[step], color=shade, linewidth=0.8, linestyle=style_of, transform=aside, zorder=2)
+    joined = np.array(curve["series"])
+    for one in dict.fromkeys(curve["series"]):
+        for step in map(list, pairwise(np.flatnonzero(joined == one))):
+            if x[step[0]] == x[step[1]]:
+                continue  # cells of one length differ in something else
+            style_of = "-" if inside[step].all() else (0, (1, 1.5))  # dotted where the optimum is a bound only
+            ax.plot(x[step], y[step], color=shade, linewidth=0.8, linestyle=style_of, transform=aside, zorder=2)
     low, high = (bar_ends(y, curve[end])[inside] for end in ("low", "high"))
     ax.vlines(x[inside], low, high, color=shade, alpha=0.55, linewidth=0.8, transform=aside, zorder=2)
     ax.plot(x[inside], y[inside], linestyle="", marker="o", color=shade, transform=aside, zorder=4)
