@@ -60,8 +60,15 @@ def flop_of(best: RunTable, budget: compute.Budget, called: str = "budget") -> t
         called: what messages call it.
 
     Raises:
-        UserError: for core-hours where the runs know of none.
+        UserError: for core-hours where the runs know of none, or FLOP beyond floating point.
     """
+    flop, sentences = _converted(best, budget, called)
+    if not 0 < flop < np.inf:
+        raise UserError(f"the {called} comes to {flop:g} FLOP, which is beyond floating point; name another amount")
+    return flop, sentences
+
+
+def _converted(best: RunTable, budget: compute.Budget, called: str) -> tuple[float, tuple[str, ...]]:
     if budget.flop is not None:
         return budget.flop, ()
     if budget.times is not None:

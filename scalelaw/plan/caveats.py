@@ -17,6 +17,7 @@ GRAVITY: dict[str, str] = {
     "outside the sizes": "the model is larger or smaller than any that was trained",
     "edge of the candidates": "the model is the largest or smallest to choose from",
     "longer than any run": "more images than the longest run saw",
+    "shorter than any run": "fewer images than the shortest run saw",
     "repetition not identified": "the runs do not tell what repeated images are worth",
     "forms of repetition": "what the back-test leaves open about repeated images",
     "repeated images": "more epochs, or other training sets, than were tried",

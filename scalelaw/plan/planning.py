@@ -65,8 +65,8 @@ def predict(
         far: allow budgets more than 100 times the largest finished run.
 
     Raises:
-        UserError: when columns are missing, no surface can be fitted, the budget is too far beyond the data, or
-            `inference_images` and `unique_images` are asked for at once.
+        UserError: when columns are missing, no surface can be fitted, the budget is too far beyond the data or
+            pays no image, or `inference_images` and `unique_images` are asked for at once.
     """
     if inference_images is not None and unique_images is not None:
         raise UserError("predict: what use costs is worked out for fresh images; leave inference or unique images out")
@@ -169,6 +169,11 @@ def plan_on(
     images, losses = given.best_length(macs, most) if given is not None and told else (most, _mean(ground, macs, most))
     order = np.argsort(losses, kind="stable")
     chosen, seen = options[order[0]], float(images[order[0]])
+    if seen < 1:
+        raise UserError(
+            f"predict: {target.flop:.3g} FLOP pay less than one image of {chosen.variant}, the best model for them; "
+            "ask for more"
+        )
     if given is not None:
         given = given.at(options, most, int(order[0]), seen)
     unique = ground.unique_images if given is None else given.unique_images

@@ -64,6 +64,9 @@ def about_ranges(ground: Ground, chosen: Candidate, seen: float) -> list[Caveat]
     if seen > HAIR * images.max():
         found.append(Caveat("longer than any run", f"{seen:.3g} images are {seen / images.max():.3g} times the longest "
                                                    "run's."))  # fmt: skip
+    if seen < images.min() / HAIR:
+        found.append(Caveat("shorter than any run", f"{seen:.3g} images are {seen / images.min():.3g} times the "
+                                                    "shortest run's."))  # fmt: skip
     sizes = [option.macs_per_image for option in ground.options]
     for word, better, end in (("largest", "larger", max(sizes)), ("smallest", "smaller", min(sizes))):
         if len(sizes) > 1 and chosen.macs_per_image == end:
