@@ -88,7 +88,7 @@ def pooled_noise(cells: list[pd.DataFrame], basins: list[Basin], shape: Shape) -
             values = logs[which.ravel() == number]
             squares += float(((values - values.mean()) ** 2).sum())
             dof += len(values) - 1
-    if dof < 3:
+    if dof < 3 or not squares:  # copies are no seeds
         return curves
     noise = float(np.sqrt(squares / dof))
     if shape.curve == "lopsided" and curves[0] is not None and curves[0] > noise:

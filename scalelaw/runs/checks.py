@@ -13,6 +13,7 @@ import pandas as pd
 from scalelaw import compute
 from scalelaw.errors import UserError, nearest
 from scalelaw.runs.schema import COLUMNS, LETTERS, STATUSES, python_type
+from scalelaw.text import counted
 
 _POSITIVE = ("params", "macs_per_image", "unique_images", "epochs", "images_seen", "batch_size", "peak_lr",
              "train_flop", "core_hours", "utilisation", "val_loss")  # fmt: skip
@@ -98,6 +99,13 @@ def checked(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
         if column == "val_loss":
             name_rows(judged & was.isna().to_numpy(), column, was, "a finished run has a loss")
         frame[column] = numbers
+    copies = frame.duplicated([name for name in COLUMNS if name in frame]).to_numpy() if len(frame) else judged
+    if names is not None:
+        copies = copies & names.isna().to_numpy()  # a run_id that is there twice has been named
+    if copies.any():
+        first = np.flatnonzero(copies)[0] + 1
+        found.append(f"{source}: {counted(int(copies.sum()), 'row')} equal to an earlier one in every known column, "
+                     f"the first is row {first}; drop copies")  # fmt: skip
     for column, implied, why in _implied(frame):
         off = (implied / frame[column] - 1).abs().to_numpy(dtype=np.float64, na_value=np.nan)
         name_rows(off > _AGREE, column, frame[column], f"{why} imply another value")

@@ -42,7 +42,7 @@ def replicates(settings: NDArray[np.int64], log_loss: Array) -> Replicates:
     if not dof:
         return Replicates(0, None)
     sd = float(np.sqrt(((log_loss - mean[settings]) ** 2).sum() / dof))
-    return Replicates(dof, sd if sd > 0 else None)  # copies are no replicates
+    return Replicates(dof, sd) if sd > 0 else Replicates(0, None)  # copies are no replicates
 
 
 def drawn(
