@@ -72,11 +72,20 @@ class Optimum:
     limits: tuple[float, float] = (-np.inf, np.inf)
 
 
+def unusable(cell: pd.DataFrame) -> NDArray[np.bool_]:
+    """Runs (runs,) that did not diverge and yet have no positive, finite loss and rate."""
+    loss, rate = cell["val_loss"].to_numpy(float), cell["peak_lr"].to_numpy(float)
+    bad = ~(np.isfinite(loss) & (loss > 0) & np.isfinite(rate) & (rate > 0))
+    if "status" in cell:
+        bad &= (cell["status"] != "diverged").to_numpy()
+    return np.asarray(bad)
+
+
 def basin_of(cell: pd.DataFrame) -> Basin:
     """Means over seeds at each rate, and where divergence begins above the best."""
     loss = cell["val_loss"].to_numpy(float)
     rate = cell["peak_lr"].to_numpy(float)
-    ok = np.isfinite(loss) & (loss > 0) & (rate > 0)
+    ok = ~unusable(cell)
     failed = np.zeros(len(cell), bool)
     if "status" in cell:
         failed = (cell["status"] == "diverged").to_numpy()

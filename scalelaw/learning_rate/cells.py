@@ -18,12 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.errors import UserError, nearest
 from scalelaw.fitting import Band
-from scalelaw.learning_rate.basin import Basin, Optimum, basin_of, optimum
+from scalelaw.learning_rate.basin import Basin, Optimum, basin_of, optimum, unusable
 from scalelaw.learning_rate.candidates import TrendChoice, choose_trend
 from scalelaw.learning_rate.censored import Observed
 from scalelaw.learning_rate.shape import SKEWS, Curve, Shape, choose_shape, pooled_noise
 from scalelaw.learning_rate.trend import PER, RateTrend, Terms, fit_trend, observed, terms_of
 from scalelaw.runs import RunTable
+from scalelaw.text import counted
 
 CELL = ("variant", "macs_per_image", "params", "epochs", "images_seen", "batch_size")
 KEYS = ("dataset", "family", "unique_images", *CELL, "parent")
@@ -146,6 +147,8 @@ def optimal_learning_rates(
     kept = replace(runs, frame=runs.frame.assign(_cell=runs.scheduled_cells())).of_one_start()
     notes = list(kept.notes[len(runs.notes) :])
     groups = [(cell, basin_of(cell)) for cell in _grouped(kept)]
+    if lost := sum(int(unusable(cell).sum()) for cell, _ in groups):
+        notes.append(f"left out: {counted(lost, 'run')} without a positive, finite loss and learning rate")
     usable = [(cell, basin) for cell, basin in groups if len(basin.x) + (basin.diverged is not None) >= 2]
     if len(usable) < len(groups):
         notes.append(f"{len(groups) - len(usable)} of {len(groups)} cells have a single learning rate and no optimum")
@@ -196,11 +199,13 @@ def _grouped(runs: RunTable) -> list[pd.DataFrame]:
     """The finished and diverged runs of each cell, which `_cell` numbers, by rising `KEYS`.
 
     Raises:
-        UserError: without any of these columns.
+        UserError: without any of these columns, or without a finished run.
     """
     frame = runs.frame
     if "status" in frame and frame["status"].notna().any():
         frame = frame[frame["status"].isin(["finished", "diverged"])]
+        if frame.empty:
+            raise UserError(f"{runs.source}: has no finished run to read learning rates from")
     keys = [name for name in KEYS if name in frame and frame[name].notna().any()]
     if not keys:
         raise UserError(f"{runs.source}: has no column that tells cells apart, such as variant and epochs")

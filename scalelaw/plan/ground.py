@@ -87,6 +87,7 @@ class Ground:
         if not best.has("macs_per_image"):
             raise UserError(f"{runs.source}: has no macs_per_image; a plan needs each model's cost per image")
         macs, images = best.macs_per_image.astype(float), best.images_seen.astype(float)
+        _refuse_impossible(best)
         chance = chance_loss(best) if quantity == "loss" else chance
         surface = fit_surface(macs, images, best.val_loss.astype(float), "best", chance)
         options, remarks = candidates(best)
@@ -125,3 +126,22 @@ class Ground:
     def batch_size(self) -> int | None:
         """Of most runs; None where they do not say."""
         return int(self.best.frame["batch_size"].mode()[0]) if self.best.has("batch_size") else None
+
+
+def _refuse_impossible(best: RunTable) -> None:
+    """Refuses best runs of which size, images or result cannot be right, by the run's own name.
+
+    Raises:
+        UserError: naming the first of them; rows of a selection say nothing of rows of the table.
+    """
+    for name in ("macs_per_image", "images_seen", "val_loss"):
+        values = best.column(name).astype(float)
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if not len(bad):
+            continue
+        row = best.frame.iloc[bad[0]]
+        known = [f"{key} {row[key]}" for key in ("run_id", "variant", "images_seen", "peak_lr", "seed") if key in row]
+        raise UserError(
+            f"{best.source}: {name} of {len(bad)} of the best runs is not positive and finite, as {values[bad[0]]:g} "
+            f"of the run with {', '.join(known)}; mend or leave out such runs"
+        )

@@ -9,7 +9,7 @@ from scalelaw import compute
 from scalelaw.errors import UserError
 from scalelaw.plan.budget import extrapolation, flop_of, flop_per_core_hour, largest_flop
 from scalelaw.plan.design import seeds
-from scalelaw.plan.design.basis import Basis, basis_of
+from scalelaw.plan.design.basis import LACKING, Basis, basis_of
 from scalelaw.plan.design.cells import Cells, cells
 from scalelaw.plan.design.exchange import Counts, choose
 from scalelaw.plan.design.one_run import about_one_run
@@ -119,7 +119,7 @@ def next_runs(
 
 def _about_surface(known: Basis) -> list[str]:
     """What the surface's own fit says, and how much of the choice rests on assumed ones."""
-    found = []
+    found = [f"{note}." for note in known.runs.notes if note.endswith(LACKING)]
     if known.assumed:
         found.append(
             f"the runs do not determine a surface: {known.assumed} of {len(known.worlds)} surfaces that the choice is "

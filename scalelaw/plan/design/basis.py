@@ -15,6 +15,7 @@ from scalelaw.laws import Split
 from scalelaw.plan.design.scales import Replicates, replicates
 from scalelaw.plan.design.worlds import Want, Worlds
 from scalelaw.runs import RunTable
+from scalelaw.text import counted
 
 Array = NDArray[np.float64]
 
@@ -25,6 +26,7 @@ STEEPEST, FLATTEST = 2.0, 0.02
 """Surfaces with an exponent beyond these are left out: none so steep or flat has been seen."""
 HIGHEST = 10.0
 """E + A N^-alpha + B D^-beta of a run at the loss of guessing or above, of which nothing is known, over its loss."""
+LACKING = "without a positive, finite size, number of images and loss"
 FEWEST_SETTINGS = 5
 """A surface has as many parameters."""
 
@@ -100,7 +102,9 @@ def _at_best_rates(runs: RunTable) -> RunTable:
                 f"{runs.source}: has no {name} of a finished run; a plan needs each run's size, images, loss"
             )
     numbers = done.frame[["macs_per_image", "images_seen", "val_loss"]].astype(float)
-    done = done.where((np.isfinite(numbers) & (numbers > 0)).all(axis=1))
+    known = (np.isfinite(numbers) & (numbers > 0)).all(axis=1)
+    if not known.all():
+        done = done.where(known, f"left out: {counted(int((~known).sum()), 'finished run')} {LACKING}")
     if not len(done):
         raise UserError(f"{runs.source}: has no finished run with a size, images and a loss to plan from")
     if done.points != "all" or not done.has("peak_lr"):
