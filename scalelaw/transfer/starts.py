@@ -57,7 +57,7 @@ def starts_of(runs: RunTable) -> Starts:
     A start's facts come from its own row where the table has it, else from the fine-tuned rows that carry them.
 
     Raises:
-        UserError: when no run was fine-tuned, or the losses of their parents are nowhere.
+        UserError: when no run was fine-tuned, errors are no shares, or the losses of their parents are nowhere.
     """
     finished = runs.finished(fine_tuned=True)
     frame = finished.frame
@@ -67,13 +67,17 @@ def starts_of(runs: RunTable) -> Starts:
         raise UserError(f"{runs.source}: has no column 'top1_error'; name it with --column top1_error='...'")
     tuned = frame[frame["parent"].notna()]
     known = tuned[tuned["top1_error"].notna()]
+    shares = known["top1_error"].to_numpy(float)
+    if (bad := ~((shares >= 0) & (shares <= 1))).any():
+        raise UserError(f"{runs.source}: {int(bad.sum())} fine-tuned runs have a top1_error such as "
+                        f"{shares[bad][0]:g}; give errors as shares, from 0 to 1")  # fmt: skip
     notes = list(finished.notes)
     if len(known) < len(tuned):
         notes.append(f"left out: {len(tuned) - len(known)} fine-tuned runs of unknown error")
     best = _best(known)
     own = _own(frame) if "run_id" in frame else pd.DataFrame()
     facts = {name: _facts(best, own, _OWN[name], column) for name, column in FACTS.items()}
-    lacking = np.isnan(facts["loss"]) | np.isnan(facts["core_hours"])
+    lacking = ~(np.isfinite(facts["loss"]) & np.isfinite(facts["core_hours"]) & (facts["core_hours"] > 0))
     if lacking.all():
         raise UserError(f"{runs.source}: neither rows of the parents nor the columns parent_val_loss and "
                         "parent_core_hours say what they cost and reached; add their rows")  # fmt: skip
