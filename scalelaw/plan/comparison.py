@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 
 REPLICATES = 1000
 CURVE_POINTS = 9
+LARGEST = float(np.log(np.finfo(float).max))
 
 
 @dataclass(frozen=True)
@@ -258,8 +259,8 @@ def interval(logs: Array, level: float = 0.95) -> Ends:
 
 
 def _reached(log: float) -> float | None:
-    """exp, 0 of -inf; None of inf or NaN."""
-    return float(np.exp(log)) if log < np.inf else None
+    """exp, 0 of -inf; None of NaN, of inf and of what floating point does not hold."""
+    return float(np.exp(log)) if log < LARGEST else None
 
 
 def _cell(point: Multiplier) -> str:

@@ -131,8 +131,9 @@ def lifetime(
     model, trained = options[int(choice)], options[int(best)]
     draws = surface.bootstrap(REPLICATES, starts=1) if draws is None else draws
     rows = Surfaces.of_draws(draws)
-    _, reached, choices, _ = _choose(rows, macs, flop, inference_images)
+    bests, reached, choices, _ = _choose(rows, macs, flop, inference_images)
     needed = rows.images_for_sum(macs[[choice]], reached[:, None])[:, 0]
+    needed[bests == choice] = flop / (6.0 * macs[choice])  # exactly, as in `_choose`
     counts = Counter(options[int(k)].variant for k in choices)
     warnings = [f"loss surface: {warning}" for warning in surface.warnings]
     sizes, lengths = surface.data["N"], surface.data["D"]
