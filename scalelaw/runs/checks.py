@@ -99,7 +99,9 @@ def checked(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
         if column == "val_loss":
             name_rows(judged & was.isna().to_numpy(), column, was, "a finished run has a loss")
         frame[column] = numbers
-    copies = frame.duplicated([name for name in COLUMNS if name in frame]).to_numpy() if len(frame) else judged
+    told = [name for name in _POSITIVE if name in frame and name != "val_loss"]  # a result alone is no run
+    known = frame[[name for name in COLUMNS if name in frame]]
+    copies = known.duplicated().to_numpy(bool) & frame[told].notna().any(axis=1).to_numpy(bool)
     if names is not None:
         copies = copies & names.isna().to_numpy()  # a run_id that is there twice has been named
     if copies.any():
