@@ -115,7 +115,7 @@ def test_information_is_that_of_the_laws_curve(known):
     """M = J'J of every world, J by complex step."""
     models, _ = candidates(known.runs)
     grid = cells(models, float(np.exp(known.x[1].min())), float(np.exp(known.x[1].max())), None, 1e12)
-    information = Questions.of(known, grid, float(np.log(1e12 / 6))).information("size")
+    information = Questions.of(known, grid, float(np.log(1e12 / 6))).information("exponent")
     N, D = np.exp(known.x)
     for row in (0, -1):
         J = stepped(lambda t: np.log(law_of(t, known.worlds).at(N, D)), known.worlds.theta[row])

@@ -135,8 +135,9 @@ def test_readme_states_what_the_recorded_sweep_says(runs: sl.RunTable) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     front = sl.frontier(runs.finished().best_over("peak_lr"))
     rates = sl.optimal_learning_rates(runs).trend
-    stated = [(front.loss, "loss along the front")]
-    stated += [(front.approaches[name]["size"], "best size") for name in ("surface", "equal_compute")]
+    low, high = front.loss.interval["alpha"]
+    assert f"| -{front.loss.params['alpha']:.3f} | -{high:.3f} to -{low:.3f} | {front.loss.status} |" in readme
+    stated = [(front.approaches[name]["size"], "best size") for name in ("surface", "equal_compute")]
     stated += [(front.epochs, "best epochs")]
     for trend, about in stated:
         low, high = trend.interval["alpha"]

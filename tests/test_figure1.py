@@ -17,7 +17,7 @@ from scalelaw.errors import UserError
 from scalelaw.figures import error_vs_compute, style
 from scalelaw.runs import RunTable
 
-E, A, ALPHA = 0.08, 0.0009, 0.45
+E, A, ALPHA = 0.08, 0.0002, 0.45
 REFERENCES = [
     {"name": "one", "core_hours": 1.1e5, "top1_error": 0.097, "estimated": False, "source": "a paper"},
     {"name": "another", "core_hours": 1.3e5, "top1_error": 0.097, "estimated": True, "source": "a paper"},

@@ -83,9 +83,8 @@ def test_what_is_chosen_is_within_what_the_truth_would_choose(best):
                 totals[one.variant] = one.macs_per_image * (6 * (law.B / left) ** (1 / law.beta) + 2e6)
         regrets.append(totals[found.variant] / min(totals.values()) - 1)
         low, high = found.total_interval
-        covered.append(
-            low is not None and low <= totals[found.variant] and (high is None or totals[found.variant] <= high)
-        )
+        true = totals[found.variant]  # where the choice is the best for training too, the low end but for rounding
+        covered.append(low is not None and low <= true * (1 + 1e-9) and (high is None or true <= high))
     assert np.mean(regrets) < 0.01
     assert np.mean(covered) >= 0.7
 

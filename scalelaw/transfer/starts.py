@@ -70,7 +70,7 @@ def starts_of(runs: RunTable) -> Starts:
     shares = known["top1_error"].to_numpy(float)
     if (bad := ~((shares >= 0) & (shares <= 1))).any():
         raise UserError(f"{runs.source}: {int(bad.sum())} fine-tuned runs have a top1_error such as "
-                        f"{shares[bad][0]:g}; give errors as shares, from 0 to 1")  # fmt: skip
+                        f"{shares[bad][0]:g}; give errors as shares, not per cent")  # fmt: skip
     notes = list(finished.notes)
     if len(known) < len(tuned):
         notes.append(f"left out: {len(tuned) - len(known)} fine-tuned runs of unknown error")
