@@ -3,20 +3,30 @@
 A signal becomes an exception wherever Python happens to be, which may be inside a library's callback that prints and
 drops it. So the request is noted too, and whoever works in steps asks for it between them. Where an exception would
 tear something (a step whose memory is given away, a file half written), `deferred` holds it back until the end.
+It is never raised while a module is loaded: extension modules whose loading is interrupted crash.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 PREEMPTED = 75
+LOADING_HELD = 2  # Ctrl-C's that are only noted while a module is loaded
+LOADED_SECONDS = 0.05  # between two looks whether it is
+IMPORT_CODE = "<frozen importlib._bootstrap>"
 
 _asked: list[int] = []
 _held = 0  # Ctrl-C's, this many, are only noted
+_put_off = False  # a module was being loaded; a timer asks again
+_raised = False  # whoever worked has lost control where it was
+_alone = True  # no other process waits for this one's orderly end
 
 
 class Unheard(BrokenPipeError):
@@ -32,9 +42,16 @@ def unfinished_if_unheard() -> Iterator[None]:
         raise Unheard from error
 
 
-def listen() -> None:
-    """From now on SIGTERM exits with `PREEMPTED` and SIGINT interrupts, at the latest at the next `raise_if_asked`."""
+def listen(*, alone: bool = True) -> None:
+    """From now on SIGTERM exits with `PREEMPTED` and SIGINT interrupts, at the latest at the next `raise_if_asked`.
+
+    Args:
+        alone: False in one of several processes of `jax.distributed`, which wait for each other's orderly end.
+    """
+    global _raised, _alone
     _asked.clear()
+    _raised, _alone = False, alone
+    signal.signal(signal.SIGALRM, _look_again)
     signal.signal(signal.SIGTERM, _note)
     if (
         signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
@@ -59,7 +76,11 @@ def asked_twice() -> bool:
 
 def raise_if_asked() -> None:
     """Raises what the last signal stands for, if there was one."""
+    global _put_off, _raised
     if _asked:
+        if _put_off:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        _put_off, _raised = False, True
         raise KeyboardInterrupt if _asked[-1] == signal.SIGINT else SystemExit(PREEMPTED)
 
 
@@ -98,6 +119,20 @@ def at_once() -> Iterator[None]:
         raise_if_asked()  # a library may have swallowed it
 
 
+def leave(code: str | int | None) -> NoReturn:
+    """Ends the process as `sys.exit` does, but without taking the interpreter down where a signal has stopped jax.
+
+    A call that an exception ended may be at work still, in a thread of the library's: jax compiles in one, which
+    crashes in a third of all cases when the interpreter goes, and looks for TPUs beside one that is waited for.
+    """
+    if _raised and _alone and "jax" in sys.modules and isinstance(code, int):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # whoever read it has gone
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 @contextmanager
 def _set(value: int) -> Iterator[None]:
     global _held
@@ -118,5 +153,28 @@ def _hears() -> bool:
 
 def _note(number: int, frame: FrameType | None) -> None:
     _asked.append(number)
-    if not _held or _asked.count(signal.SIGINT) > _held:
+    _raise_unless_held(frame)
+
+
+def _look_again(number: int, frame: FrameType | None) -> None:
+    if _put_off:
+        _raise_unless_held(frame)
+
+
+def _raise_unless_held(frame: FrameType | None) -> None:
+    global _put_off
+    interrupts = _asked.count(signal.SIGINT)
+    if _loads(frame) and interrupts <= LOADING_HELD:
+        _put_off = True
+        signal.setitimer(signal.ITIMER_REAL, LOADED_SECONDS)
+    elif not _held or interrupts > _held:
         raise_if_asked()
+    else:
+        _put_off = False  # who holds it asks
+
+
+def _loads(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded where Python is."""
+    while frame is not None and frame.f_code.co_filename != IMPORT_CODE:
+        frame = frame.f_back
+    return frame is not None

@@ -1,8 +1,10 @@
 """Signals that a library swallows are raised again at the next step."""
 
+import importlib
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -11,7 +13,7 @@ from scalelaw import stopping
 
 @pytest.fixture
 def listening():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     stopping.listen()
     yield
@@ -77,3 +79,40 @@ def test_polled_work_of_another_thread_holds_nothing_back(listening):
     finally:
         over.set()
         thread.join()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_module_is_loaded_whole_and_the_signal_raised_soon_after(listening, tmp_path, monkeypatch, number, kind):
+    (tmp_path / f"half_loaded_{kind.__name__}.py").write_text(
+        f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(0.2)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = []
+
+    def work() -> None:
+        loaded.append(importlib.import_module(f"half_loaded_{kind.__name__}"))
+        time.sleep(60)  # nobody asks: the signal finds its way
+
+    with pytest.raises(kind):
+        work()
+    assert loaded[0].whole
+
+
+def test_a_signal_that_was_raised_already_is_not_raised_by_the_timer_too(listening, tmp_path, monkeypatch):
+    (tmp_path / "asks.py").write_text(
+        "import os, signal\nfrom scalelaw import stopping\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\nstopping.raise_if_asked()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit):
+        importlib.import_module("asks")
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_module_that_never_ends_loading_ends_by_a_third_interrupt(listening, tmp_path, monkeypatch):
+    (tmp_path / "endless.py").write_text("import os, signal\nwhile True:\n    os.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module("endless")
+    assert stopping._asked == [signal.SIGINT] * 3
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -141,12 +142,21 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
 
 
 @pytest.mark.slow
-def test_stopped_before_it_trains_it_leaves_no_checkpoint(tmp_path):
+@pytest.mark.parametrize("after", [0.0, 0.2, 0.4, 0.6, "its first line"])
+def test_stopped_before_it_trains_it_leaves_no_checkpoint(tmp_path, monkeypatch, after):
+    """While libraries load or jax compiles, each in threads and places that an exception or a sudden end may crash."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # no program is kept from before
     process = start("train", spec(tmp_path), "-o", tmp_path / "out")
-    until(process, "compiling")
+    if isinstance(after, float):
+        until(process, "compiling")
+        time.sleep(after)
+    else:
+        until(process, "parameters")
+        time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode == 75
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert err == ""
     assert not list(tmp_path.glob("out/*/checkpoint"))
     assert not list(tmp_path.glob("out/*/row.parquet"))
 

@@ -19,6 +19,7 @@ FAILED, BAD_INPUT, PREEMPTED, INTERRUPTED = 1, 2, stopping.PREEMPTED, 130
 def main(argv: list[str] | None = None) -> None:
     """Runs one command and exits with its code."""
     stopping.listen()
+    code: str | int | None
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -35,7 +36,9 @@ def main(argv: list[str] | None = None) -> None:
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PREEMPTED if isinstance(error, stopping.Unheard) else 0
-    sys.exit(code)
+    except SystemExit as end:
+        code = end.code
+    stopping.leave(code)
 
 
 def _run(argv: list[str]) -> int:

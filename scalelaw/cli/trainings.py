@@ -216,7 +216,7 @@ def _join(coordinator: str, processes: int | None, process: int | None) -> None:
             jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"--coordinator {coordinator}: {str(error).splitlines()[0]}") from error
-    stopping.listen()  # jax has put a handler of its own in the place of ours
+    stopping.listen(alone=False)  # jax has put a handler of its own in the place of ours
 
 
 def _leads() -> bool:

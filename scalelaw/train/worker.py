@@ -7,7 +7,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,7 +163,7 @@ class Worker:
                   devices=1, attempts=attempts, commit=self._commit, started_at=started)  # fmt: skip
         with stopping.deferred():  # between two steps, or when the row is written
             try:
-                with stopping.at_once():
+                with stopping.at_once() if processes.alone() else nullcontext():  # several stop at the same step
                     row = replace(row, **identity.of_cost(run_cost(config, data_facts(config.data))))
                     source, rules = self.source(config), rules_of(config)
                     programs, compile_seconds = self.programs(run_id, config, source, rules)
