@@ -80,6 +80,30 @@ def test_decoding_at_a_reduced_size_changes_little(monkeypatch):
     assert np.abs(full - half).mean() < 1
 
 
+@pytest.mark.parametrize(("height", "width", "side"), [(1001, 1333, 224), (375, 500, 32), (769, 513, 60)])
+def test_decoding_at_a_reduced_size_shifts_nothing(monkeypatch, height, width, side):
+    """Of sides that the decoder's fraction does not divide: spots near all four corners stay where they are."""
+    pytest.importorskip("simplejpeg")
+    y, x = np.mgrid[:height, :width]
+    spots = [(0.15, 0.15), (0.15, 0.85), (0.85, 0.15), (0.85, 0.85)]
+    light = sum(
+        np.exp(-0.5 * (((y / height - a) / 0.05) ** 2 + ((x / width - b) / 0.05) ** 2)) for a, b in spots
+    )  # from one spot to the next nothing is left
+    out = io.BytesIO()
+    Image.fromarray((255 * light).astype(np.uint8)).convert("RGB").save(out, "JPEG", quality=95)
+
+    def places() -> np.ndarray:
+        """(4, 2) middles of the spots."""
+        seen = decode.square(out.getvalue(), whole, side)[..., 0].astype(float)
+        half, at = side // 2, np.arange(side) + 0.5
+        quarters = [seen * np.outer((at < half) == (a < 0.5), (at < half) == (b < 0.5)) for a, b in spots]
+        return np.array([[(one.sum(axis=1) @ at), (one.sum(axis=0) @ at)] / one.sum() for one in quarters])
+
+    reduced = places()
+    without_simplejpeg(monkeypatch)
+    np.testing.assert_allclose(reduced, places(), atol=0.04)
+
+
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "L"), ("PNG", "LA"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "1"),

@@ -85,8 +85,16 @@ def _by_simplejpeg(content: bytes, choose: Callable[[int, int], Box], side: int)
         raise
     except ValueError:  # four colours, or damaged, which Pillow may bear: it has the last word either way
         return None
-    down, across = pixels.shape[0] / height, pixels.shape[1] / width
-    return Image.fromarray(pixels), (left * across, top * down, right * across, bottom * down)
+    share = _share(pixels.shape[0], pixels.shape[1], height, width)
+    return Image.fromarray(pixels), (left * share, top * share, right * share, bottom * share)
+
+
+def _share(rows: int, columns: int, height: int, width: int) -> float:
+    """The decoder's own fraction, an eighth or several: sides are rounded up, so theirs would shift what is seen."""
+    if (rows, columns) == (height, width):
+        return 1.0
+    eighths = (k for k in range(1, 8) if (-(-height * k // 8), -(-width * k // 8)) == (rows, columns))
+    return next(eighths, 8 * rows / height) / 8
 
 
 def _by_pillow(content: bytes, choose: Callable[[int, int], Box]) -> tuple[Any, Box]:
