@@ -7,15 +7,14 @@ A cell is a size trained for a length (of Step Law also with a batch size); its 
 reaches over the lowest of its grid. The rules:
 
     constant        one rate for all cells, the best one in hindsight (the nearest of the grid).
-    one trial       the first rate that `scalelaw sweep --lr two-trial` tries.
-    two each        the better of two, in every cell.
-    two a cell      `--lr two-trial`: two a cell on average, one to three where each tells most; the best of them.
+    one trial       the first of the two rates that `scalelaw sweep --lr two-trial` tries in a cell.
+    two trials      `--lr two-trial`: the better of two, in every cell.
 
-Both are replayed over ten orders of the cells: by cost, as a sweep does, cells that cost the same in five ways, and
-five at random (nine where no cells cost the same). By cost neither the trials nor what they cost may come to more than
-two in every cell; at random, where cost plays no part, the trials may not. Beside them stand two bounds of what could
-be reached at all: `left out` knows every rate of all other cells and then tries two; `own basin` is told, for every
-cell, the smooth curve through all of its own rates, and takes the two lowest points of it.
+The rule's chances are shares of random draws, and which cell comes next may hang on a hair: so it is replayed with ten
+seeds of these draws (a sweep has the first), one cell at a time and with two and four side by side, as more workers
+would have it. Beside it stand two bounds of what could be reached at all: `left out` knows every rate of all other
+cells and then tries two; `own basin` is told, for every cell, the smooth curve through all of its own rates, and takes
+the two lowest points of it.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from numpy.typing import NDArray
 from scalelaw.learning_rate.basin import phi
 from scalelaw.learning_rate.belief import believe
 from scalelaw.learning_rate.trials import Cell, Trial
-from scalelaw.learning_rate.two_trials import MEAN, MOST, next_rate, schedule
+from scalelaw.learning_rate.two_trials import NEAR, TRIALS, Draws, best_two, schedule
 from scalelaw.runs import RunTable
 
 Array = NDArray[np.float64]
 HERE = Path(__file__).resolve().parent
 STEP_LAW = HERE.parent.parent / "shared" / "data" / "step_law_dense.csv"
 RECORDED = HERE.parent / "runs" / "recorded" / "two_trial"
-NEAR = float(np.log(1.001))
-ORDERS = 10
+SEEDS = 10
+AT_A_TIME = (1, 2, 4)
 ASKED = 40
 """Cells that the bound `left out` is asked for, at most."""
 WIDTH = 1.2
@@ -87,7 +86,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Replay:
-    """All rules on one grid; `each` and `two` hold a score for every order, the first by cost."""
+    """All rules on one grid; `two` holds a score for every seed, by the cells at a time."""
 
     name: str
     cells: int
@@ -95,12 +94,7 @@ class Replay:
     constant_rate: float
     constant: Score
     one: Score
-    each: tuple[Score, ...]
-    two: tuple[Score, ...]
-    counts: tuple[float, ...]
-    """Share of the cells with one, two and three trials, by cost."""
-    cost: float
-    """Of two a cell, by cost, over that of two in every cell."""
+    two: dict[int, tuple[Score, ...]]
     left_out: Score
     own_basin: Score
 
@@ -155,29 +149,16 @@ def constant(grid: Grid) -> tuple[float, Array]:
     return best, losses(best)
 
 
-def orders(grid: Grid) -> list[tuple[list[int], bool]]:
-    """Ten orders of the cells, the first as a sweep takes them; and whether cost decides."""
-    cost, count = grid.cost, len(grid.cells)
-    size = np.array([cell.size for cell in grid.cells])
-    ways = ORDERS // 2 if len(np.unique(np.stack([cost, size]), axis=1).T) < count else 1
-    ties = [np.arange(count), *(np.random.default_rng(100 + way).permutation(count) for way in range(1, ways))]
-    by_cost = [(np.lexsort((tie, size, cost)).tolist(), True) for tie in ties]
-    rest = range(1, ORDERS - ways + 1)
-    return by_cost + [(np.random.default_rng(seed).permutation(count).tolist(), False) for seed in rest]
-
-
-def replayed(grid: Grid, order: Sequence[int], by_cost: bool, most: int) -> tuple[Array, Array, NDArray[np.int64]]:
-    """ln losses after one trial and after all, and how many there were, each (cells,)."""
-    prices = np.stack([np.ones(len(grid.cells)), grid.cost])[: 1 + by_cost].tolist()
-    made = schedule(grid.cells, lambda at, rate: grid.outcomes[at][rate], order=order, most=most, prices=prices)
+def replayed(grid: Grid, at_a_time: int = 1, seed: int = 0) -> tuple[Array, Array]:
+    """ln losses of the first trial and of the better of both, each (cells,)."""
+    made = schedule(grid.cells, lambda at, rate: grid.outcomes[at][rate], at_a_time, seed)
     count = np.bincount([trial.cell for trial in made.tried], minlength=len(grid.cells))
-    assert count.max() <= most
-    assert (prices @ count <= MEAN * np.sum(prices, axis=1) * (1 + 1e-6)).all()
+    assert (count == [min(TRIALS, len(cell.rates)) for cell in grid.cells]).all()
     first, best = np.full(len(grid.cells), np.nan), np.full(len(grid.cells), np.inf)
     for trial in made.tried:
         first[trial.cell] = _log_loss(trial) if np.isnan(first[trial.cell]) else first[trial.cell]
         best[trial.cell] = min(best[trial.cell], _log_loss(trial))
-    return first, best, count
+    return first, best
 
 
 def left_out(grid: Grid) -> Array:
@@ -186,10 +167,8 @@ def left_out(grid: Grid) -> Array:
     for at in range(0, len(grid.cells), -(-len(grid.cells) // ASKED)):
         cell = grid.cells[at]
         others = [trial for k, outcomes in enumerate(grid.outcomes) if k != at for trial in outcomes.values()]
-        belief, own = believe(grid.cells, others), list[Trial]()
-        while len(own) < MEAN and (chosen := next_rate(belief, cell, at, own)) is not None:
-            own.append(grid.outcomes[at][chosen[0]])
-        found[at] = min(map(_log_loss, own))
+        rates, _ = best_two(believe(grid.cells, others), cell, at, Draws.of(len(cell.rates)))
+        found[at] = min(_log_loss(grid.outcomes[at][rate]) for rate in rates)
     return found
 
 
@@ -207,27 +186,22 @@ def own_basin(grid: Grid) -> Array:
             design = np.stack([np.ones(use.sum()), u[use], phi(u[use], skew)], axis=1)
             curve = design @ np.linalg.lstsq(design, y[use])[0]
             curves.append((float(((curve - y[use]) ** 2).sum()), curve))
-        found.append(float(y[use][np.argsort(min(curves, key=lambda one: one[0])[1])[:MEAN]].min()))
+        found.append(float(y[use][np.argsort(min(curves, key=lambda one: one[0])[1])[:TRIALS]].min()))
     return np.array(found)
 
 
 def replay(grid: Grid) -> Replay:
     """Every rule on one grid."""
     rate, losses = constant(grid)
-    each = [replayed(grid, order, by_cost, MEAN) for order, by_cost in orders(grid)]
-    two = [replayed(grid, order, by_cost, MOST) for order, by_cost in orders(grid)]
-    first, _, count = two[0]
+    two = {k: tuple(Score.of(replayed(grid, k, seed)[1], grid) for seed in range(SEEDS)) for k in AT_A_TIME}
     return Replay(
         name=grid.name,
         cells=len(grid.cells),
         rates=sum(len(cell.rates) for cell in grid.cells),
         constant_rate=rate,
         constant=Score.of(losses, grid),
-        one=Score.of(first, grid),
-        each=tuple(Score.of(best, grid) for _, best, _ in each),
-        two=tuple(Score.of(best, grid) for _, best, _ in two),
-        counts=tuple(float((count == k).mean()) for k in range(1, MOST + 1)),
-        cost=float(count @ grid.cost / (MEAN * grid.cost.sum())),
+        one=Score.of(replayed(grid)[0], grid),
+        two=two,
         left_out=Score.of(left_out(grid), grid),
         own_basin=Score.of(own_basin(grid), grid),
     )
@@ -235,25 +209,24 @@ def replay(grid: Grid) -> Replay:
 
 def report(found: list[Replay]) -> str:
     """The tables and what they say, as Markdown."""
-    lines = ["Cells within .1 % of their grid's best loss, and mean regret, of each rule. By cost, as sweeps go:", "",
-             "| grid | cells | rates a cell | constant | one trial | two each | two a cell | left out | own basin |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["Cells within .1 % of their grid's best loss, and mean regret, of each rule, one cell at a time:", "",
+             "| grid | cells | rates a cell | constant | one trial | two trials | left out | own basin |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for one in found:
-        rules = (one.constant, one.one, one.each[0], one.two[0], one.left_out, one.own_basin)
+        rules = (one.constant, one.one, one.two[1][0], one.left_out, one.own_basin)
         said = " | ".join(f"{score.within:.1%}, {score.regret:.3%}" for score in rules)
         lines.append(f"| {one.name} | {one.cells} | {one.rates / one.cells:.1f} | {said} |")
-    lines += ["", "Mean of ten orders (least to most of them), mean regret, and its share of the constant's; of two a "
-              "cell by cost, the cells with one, two and three trials, and cost beside two each:", "",
-              "| grid | two each | two a cell | trials | cost |", "|---|---|---|---|---|"]  # fmt: skip
+    lines += ["", f"Two trials over {SEEDS} seeds of the draws: mean (least to most), mean regret, and its share of "
+              "the constant's; by cells at a time:", "",
+              f"| grid | {' | '.join(map(str, AT_A_TIME))} |", "|---" * (1 + len(AT_A_TIME)) + "|"]  # fmt: skip
     for one in found:
-        said = " | ".join(_over_orders(scores, one.constant) for scores in (one.each, one.two))
-        trials = ", ".join(f"{share:.0%}" for share in one.counts)
-        lines.append(f"| {one.name} | {said} | {trials} | {one.cost:.2f} |")
-    lines += ["", "What was asked of two a cell: 95 % of the cells within .1 %, and a mean regret of at most a quarter "
+        said = " | ".join(_over_seeds(one.two[k], one.constant) for k in AT_A_TIME)
+        lines.append(f"| {one.name} | {said} |")
+    lines += ["", "What was asked of two trials: 95 % of the cells within .1 %, and a mean regret of at most a quarter "
               "of the best constant rate's.", ""]  # fmt: skip
     for one in found:
         asked = []
-        for words, scores in (("by cost", one.two[:1]), ("ten orders", one.two)):
+        for words, scores in (("as a sweep goes", one.two[1][:1]), (f"{SEEDS} seeds", one.two[1])):
             share, ratio = _mean(scores, one.constant)
             near, quarter = ("reached" if met else "not reached" for met in (share >= 0.95, ratio <= 0.25))
             asked.append(f"{words} {share:.1%}, {near}, and {ratio:.2f} of the constant's regret, {quarter}")
@@ -266,7 +239,7 @@ def _mean(scores: Sequence[Score], constant: Score) -> tuple[float, float]:
     return float(np.mean([score.within for score in scores])), regret / constant.regret
 
 
-def _over_orders(scores: Sequence[Score], constant: Score) -> str:
+def _over_seeds(scores: Sequence[Score], constant: Score) -> str:
     shares = [score.within for score in scores]
     mean, ratio = _mean(scores, constant)
     return f"{mean:.1%} ({min(shares):.1%} to {max(shares):.1%}), {ratio * constant.regret:.3%}, {ratio:.2f}"

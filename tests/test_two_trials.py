@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from scalelaw.learning_rate.basin import phi
-from scalelaw.learning_rate.belief import believe
-from scalelaw.learning_rate.trials import Bowl, Cell, Trial
-from scalelaw.learning_rate.two_trials import MEAN, MOST, next_rate, rounds, schedule
+from scalelaw.learning_rate.belief import Belief, believe
+from scalelaw.learning_rate.trials import SHAPE, Bowl, Cell, Trial
+from scalelaw.learning_rate.two_trials import FAR, NEAR, TRIALS, Draws, best_two, schedule
 
 RATES = tuple(0.1 * 2.0**k for k in range(7))
 
@@ -44,46 +44,82 @@ def test_two_trials_find_the_best_rate_of_nearly_every_cell(slopes):
     made = played(cells, loss)
     found = regrets(made, loss)
     constant = min((loss[:, k] - loss.min(axis=1)).mean() for k in range(len(RATES)))
-    assert len(made.tried) == MEAN * len(cells)
-    assert (found <= 0.001).mean() >= 0.95
+    assert set(np.bincount([trial.cell for trial in made.tried])) == {TRIALS}
+    assert (found <= NEAR).mean() >= 0.95
     assert found.mean() <= constant / 4
 
 
-def test_a_third_trial_goes_to_cells_begun_early_and_beats_two_in_every_cell():
-    within, places = [], []
-    for seed in (1, 2):
-        cells, _, loss = world(seed)
-        made, each = played(cells, loss), played(cells, loss, most=MEAN)
-        within.append([(regrets(one, loss) <= 0.001).mean() for one in (each, made)])
-        count = np.bincount([trial.cell for trial in made.tried])
-        assert set(np.bincount([trial.cell for trial in each.tried])) == {MEAN}
-        assert set(count) == {1, MEAN, MOST}
-        place = np.argsort(np.argsort([cell.size * cell.length for cell in cells]))
-        places.append([place[count == MOST].mean(), place[count == 1].mean()])
-    two, both = np.mean(within, axis=0)
-    assert both > two
-    early, late = np.mean(places, axis=0)
-    assert early < late
+def believed(spread: float, p: float = 0.05, noise: float = 0.0, x: float = np.log(0.9)) -> Belief:
+    """Of one cell."""
+    return Belief(np.array([x]), np.array([spread]), Bowl(p, noise, 0.5), np.zeros(3))
 
 
-def test_neither_trials_nor_what_they_cost_exceed_two_in_every_cell_begun():
-    cells, _, loss = world(3)
-    price = [[1.0] * len(cells), [cell.size * cell.length for cell in cells]]
+@pytest.mark.parametrize(("spread", "noise"), [(0.2, 0.0005), (0.5, 0.002), (1.0, 0.01)])
+def test_the_chance_is_how_often_two_trials_do_find_a_rate_as_good_as_the_best(spread, noise):
+    cell, belief = Cell(1.0, 1.0, RATES), believed(spread, noise=noise)
+    rates, chance = best_two(belief, cell, 0, Draws.of(len(RATES)))
+    rng, hits, count = np.random.default_rng(3), 0, 4000
+    for _ in range(count):
+        x = np.log(0.9) + spread * rng.standard_normal()
+        height = np.exp(SHAPE * rng.standard_normal())
+        loss = {rate: min(height * belief.bowl.above(np.log(rate) - x), FAR * belief.bowl.p)
+                + noise * rng.standard_normal() for rate in RATES}  # fmt: skip
+        hits += min(loss[rate] for rate in rates) <= min(loss.values()) + NEAR
+    assert chance == pytest.approx(hits / count, abs=4 * np.sqrt(0.25 / 1000))
+    assert 0.2 < chance < 1
+
+
+def test_no_other_pair_of_rates_has_a_chance_that_is_much_better():
+    """The second is the best companion of the first; the best of all pairs may be another."""
+    cell, draws = Cell(1.0, 1.0, RATES), Draws.of(len(RATES))
+    for spread in (0.1, 0.4, 0.8, 1.5):
+        belief = believed(spread, noise=0.001)
+        u = np.log(RATES)[:, None] - belief.x - spread * draws.place
+        loss = np.minimum(belief.bowl.above(u) * np.exp(SHAPE * draws.height), FAR * belief.bowl.p)
+        loss = loss + belief.bowl.noise * draws.noise
+        good = loss <= loss.min(axis=0) + NEAR
+        rates, chance = best_two(belief, cell, 0, draws)
+        pairs = [[(good[a] | good[b]).mean() for a in range(len(RATES))] for b in range(len(RATES))]
+        assert np.max(pairs) - 0.05 <= chance <= np.max(pairs)
+        assert chance == pairs[RATES.index(rates[0])][RATES.index(rates[1])]
+
+
+def test_who_is_sure_tries_the_best_rate_and_its_neighbour_and_who_is_not_both_sides():
+    cell, draws = Cell(1.0, 1.0, RATES), Draws.of(len(RATES))
+    rates, chance = best_two(believed(0.01, x=np.log(0.85)), cell, 0, draws)
+    assert rates[0] == RATES[3]
+    assert rates[1] in (RATES[2], RATES[4]), "nothing is left to gain, so the better one by itself"
+    assert chance == 1
+    rates, chance = best_two(believed(0.5, noise=0.001, x=np.log(0.8 * 2**0.5)), cell, 0, draws)
+    assert set(rates) == {RATES[3], RATES[4]}
+    lone, chance = best_two(believed(0.5), Cell(1.0, 1.0, (0.5,)), 0, draws)
+    assert (lone, chance) == ((0.5,), 1.0)
+    chances = [best_two(believed(spread), cell, 0, draws)[1] for spread in (0.1, 0.3, 0.6, 1.2)]
+    assert chances == sorted(chances, reverse=True)
+
+
+def test_a_cell_far_from_all_others_is_tried_last():
+    """And the first of all is nobody's neighbour at the edge."""
+    cells = tuple(Cell(size, 1.0, RATES) for size in (1e9, 1.0, 4.0, 16.0, 64.0))
+    x = -0.25 * np.log([cell.size for cell in cells])
+    loss = 0.05 * phi(np.log(RATES) - x[:, None], 0.5)
+    order = list(dict.fromkeys(trial.cell for trial in played(cells, loss).tried))
+    assert order[-1] == 0
+    assert sorted(order) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 5])
+def test_cells_side_by_side_know_nothing_of_each_other(at_a_time):
+    cells, _, loss = world(sizes=4, lengths=3)
     known: dict[tuple[int, float], Trial] = {}
-    while (made := schedule(cells, lambda *one: known.get(one), prices=price)).open:
-        begun = sorted({at for at, _ in [*known, *made.open]})
-        for one, later in zip(np.array(price), made.later, strict=True):
-            spent = sum(one[at] for at, _ in [*known, *made.open])
-            assert spent <= MEAN * one[begun].sum() * (1 + 1e-9)
-            assert spent + later <= MEAN * one.sum() * (1 + 1e-9)
-        assert made.later[0] or not made.later[1]  # where no more is chosen nothing more is spent
+    while (made := schedule(cells, lambda *one: known.get(one), at_a_time)).open:
+        begun = {at for at, _ in made.open}
+        assert len(begun) == min(at_a_time, len(cells) - len(known) // TRIALS)
+        assert len(made.open) == TRIALS * len(begun)
+        assert set(made.later) == set(range(len(cells))) - begun - {at for at, _ in known}
         known.update({(at, rate): Trial(at, rate, float(loss[at, RATES.index(rate)])) for at, rate in made.open})
-    assert made.later == (0.0, 0.0)
-    # dear cells first: what cheap ones save pays for no third trial of theirs
-    order = np.argsort(price[1])[::-1].tolist()
-    free, made = (played(cells, loss, order=order, prices=one) for one in (None, price))
-    assert sum(price[1][trial.cell] for trial in free.tried) > MEAN * sum(price[1])
-    assert sum(price[1][trial.cell] for trial in made.tried) <= MEAN * sum(price[1])
+    assert made.later == ()
+    assert len(made.tried) == TRIALS * len(cells)
 
 
 def test_the_belief_recovers_trend_and_basin():
@@ -122,47 +158,29 @@ def test_a_killed_sweep_comes_to_the_same_trials():
             break
         at, rate = made.open[rng.integers(len(made.open))]  # one trial ends, in any order, and all is decided anew
         known[at, rate] = Trial(at, rate, float(loss[at, RATES.index(rate)]))
-        assert len(made.tried) + len(made.open) + sum(made.later) == MEAN * len(cells)
+        assert len(made.tried) + len(made.open) + TRIALS * len(made.later) == TRIALS * len(cells)
     assert made.tried == whole.tried
     assert set(known) == {(trial.cell, trial.rate) for trial in whole.tried}
 
 
-def test_after_a_diverged_trial_a_lower_rate_is_tried():
+def test_rates_that_diverge_are_left_behind():
+    """A diverged trial teaches its neighbours, and nearly every cell has one that did not."""
     cells, x, loss = world(sizes=4, lengths=4)
 
     def diverged(at, rate):
         return np.log(rate) > x[at] + 0.4
 
     made = played(cells, loss, diverged)
-    assert np.isfinite(regrets(made, loss)).mean() >= 0.9
-    for at in range(len(cells)):
-        own = [trial for trial in made.tried if trial.cell == at]
-        if own[0].log_loss is None:
-            assert own[1].rate < own[0].rate
+    found = regrets(made, loss)
+    assert np.isfinite(found).all()
+    assert (found <= NEAR).mean() >= 0.85
 
 
-def test_where_every_trial_diverged_only_lower_rates_are_likely():
-    cell = Cell(1.0, 1.0, RATES)
-    belief = believe((cell,), ())
-    first, _ = next_rate(belief, cell, 0, ())
-    assert first > RATES[2]
-    own = (Trial(0, RATES[3], None), Trial(0, RATES[2], None))
-    assert next_rate(belief, cell, 0, own)[0] < RATES[2]
-
-
-def test_a_cell_with_one_rate_is_tried_once_and_rounds_hold_every_cell_once():
-    lone = Cell(1.0, 1.0, (0.5,))
-    belief = believe((lone,), ())
-    rate, gain = next_rate(belief, lone, 0, ())
-    assert rate == 0.5
-    assert gain > 0
-    assert next_rate(belief, lone, 0, (Trial(0, 0.5, 1.0),)) is None
-    # cells of one rate leave nothing for a third trial of the other
-    cells = (Cell(0.5, 1.0, RATES), lone, lone, lone)
+def test_a_cell_with_one_rate_is_tried_once():
+    cells = (Cell(0.5, 1.0, RATES), *[Cell(1.0, 1.0, (0.5,))] * 3)
     made = schedule(cells, lambda at, rate: Trial(at, rate, rate))
-    assert np.bincount([trial.cell for trial in made.tried]).tolist() == [MEAN, 1, 1, 1]
-    assert [at for some in rounds(range(57), 3) for at in some] == list(range(57))
-    assert min(len(some) for some in list(rounds(range(57), 3))[:-1]) >= 3
+    assert np.bincount([trial.cell for trial in made.tried]).tolist() == [TRIALS, 1, 1, 1]
+    assert made.tried[-1].cell == 0, "what is sure comes first"
 
 
 def test_derivatives_of_the_basin_and_of_what_pairs_show():

@@ -74,9 +74,8 @@ def sweep(
             many of them as [devices] count says), with Ray as many as the cluster has room for.
         engine: Which engine starts the workers: those of this machine, or those of a Ray cluster, which take what the
             spec's [ray] says.
-        lr: Which learning rates are trained: the whole grid, or two rates of it a cell on average, one to three where
-            each tells most by what cheaper cells have shown, never more runs or core-hours than two in every cell; two
-            trials go with --engine local.
+        lr: Which learning rates are trained: the whole grid, or two rates of it in every cell, chosen by what the cells
+            before it have shown, surest cells first; two trials go with --engine local.
         halving: Stop the rates of a cell that are clearly behind at a quarter and at half of their schedule; they keep
             a checkpoint and have no row. Each launcher on a folder holds its own runs only: one without --halving
             trains all to their end.

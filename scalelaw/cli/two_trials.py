@@ -1,4 +1,4 @@
-"""`scalelaw sweep --lr two-trial`: two rates of the grid a cell on average, in rounds."""
+"""`scalelaw sweep --lr two-trial`: two rates of the grid in every cell, one cell or a few after another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def train_in_two_trials(
     limits: Limits,
     dry_run: bool,
 ) -> list[str]:
-    """Trains round after round until two trials a cell are spent. Returns the chosen runs' ids."""
+    """Trains round after round until every cell has its two trials. Returns the chosen runs' ids."""
     from scalelaw.cli.sweeps import record_sweep
     from scalelaw.launch import engines, two_trials
     from scalelaw.launch.screen import listened_console
@@ -32,18 +32,18 @@ def train_in_two_trials(
         _print_cells(checked, cells, len(planned))
         return []
     console = listened_console()
-    least = two_trials.cells_of_a_round(results, cells, workers or engines.local_workers(checked))
+    at_a_time = two_trials.cells_of_a_round(results, cells, workers or engines.local_workers(checked))
     before: tuple[PlannedRun, ...] | None = None
     while True:
-        made = two_trials.choice(cells, two_trials.rows_of(results), least)
-        record_sweep(results, checked, list(made.chosen), two_trials.note(made, least))
+        made = two_trials.choice(cells, two_trials.rows_of(results), at_a_time)
+        record_sweep(results, checked, list(made.chosen), two_trials.note(made, at_a_time))
         ids = [run.run_id for run in made.chosen]
         if not made.open or made.open == before:  # what failed again is for the next call
             _said(console, results, cells, made)
             return ids
         before = made.open
         trainer = engines.opened(engine, checked, len(made.open), workers, ray_address, limits)
-        train_round(made.open, results, trainer, console, f"then at most {made.later_runs} more")
+        train_round(made.open, results, trainer, console, f"then {made.later_runs} more")
 
 
 def train_round(
@@ -93,11 +93,11 @@ def _said(console: Any, results: ResultsFolder, cells: tuple[PlannedCell, ...], 
 def _print_cells(checked: Spec, cells: tuple[PlannedCell, ...], grid: int) -> None:
     from textwrap import fill
 
-    from scalelaw.launch.two_trials import MEAN, MOST, at_most
+    from scalelaw.launch.two_trials import TRIALS, at_most
     from scalelaw.sweep import describe
     from scalelaw.text import columns
 
-    lines = [("variant", "epochs", "batch", f"peak lr, 1 to {MOST} of", "seeds", "core-hours a rate")]
+    lines = [("variant", "epochs", "batch", f"peak lr, {TRIALS} of", "seeds", "core-hours a rate")]
     for one in cells:
         first = next(iter(one.runs.values()))[0]
         rates = one.cell.rates
@@ -109,6 +109,6 @@ def _print_cells(checked: Spec, cells: tuple[PlannedCell, ...], grid: int) -> No
     runs, hours = at_most(cells)
     data = next(iter(cells[0].runs.values()))[0].config.data
     print(fill(describe(data), 80))
-    print(f"{len(cells)} cells, {MEAN} rates each on average: at most {runs} of the grid's {grid} runs")
+    print(f"{len(cells)} cells, {TRIALS} rates each: at most {runs} of the grid's {grid} runs")
     print(f"at most {hours:.3g} TPU-v4 core-hours at {checked.sweep.utilisation:.0%} utilisation")
-    print("in rounds, cheap cells first")
+    print("surest cells first, whatever they cost")

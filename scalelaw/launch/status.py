@@ -103,7 +103,7 @@ class SweepStatus:
         if self.stopped_early:
             lines.append(f"  of those pending {self.stopped_early} were stopped early, their rate being behind")
         if self.runs_later:
-            lines.append(f"  and at most {self.runs_later} more, whose rates are chosen as the cheap runs end")
+            lines.append(f"  and at most {self.runs_later} more, whose rates are chosen as these runs end")
         to_go = "unknown" if self.core_hours_left is None else f"{self.core_hours_left:.3g}"
         lines.append(f"TPU-v4 core-hours: {self.core_hours_spent:.3g} spent, {to_go} left")
         if self.money is not None:

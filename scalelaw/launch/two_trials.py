@@ -1,4 +1,4 @@
-"""A sweep that tries two learning rates a cell: which runs of its grid to train next, from the rows there are.
+"""A sweep that tries two learning rates in every cell: which runs of its grid to train next, from the rows there are.
 
 A cell is what differs in learning rate and seed alone; a trial is one of its rates with all of its seeds. Only rows of
 runs that the rule itself chose are looked at, so the same spec and the same rows give the same choice.
@@ -15,12 +15,12 @@ import numpy as np
 
 from scalelaw.launch.unfinished import cell_of
 from scalelaw.learning_rate.trials import Cell, Trial
-from scalelaw.learning_rate.two_trials import MEAN, MOST, schedule
+from scalelaw.learning_rate.two_trials import TRIALS, schedule
 from scalelaw.runs import ResultsFolder, Status, files
 from scalelaw.sweep import PlannedRun
 
 KEY = "two_trial"
-"""Of sweep.json: cells of a round, and what may still be chosen."""
+"""Of sweep.json: cells of a round, and what is still to be chosen."""
 Row = tuple[Status, float | None]
 
 
@@ -39,7 +39,7 @@ class Choice:
     Attributes:
         chosen: every run chosen so far, in the order of the choice.
         open: those of them that are not finished or diverged.
-        later_runs: runs that may still be chosen, at most.
+        later_runs: runs that are still to be chosen, at most (rates may have unlike seeds).
         later_core_hours: what these cost, at most.
     """
 
@@ -79,13 +79,13 @@ def _words(run: PlannedRun) -> tuple[str, ...]:
     return (config.data.name, str(config.data.train_images), config.model.family, files.canonical(others))
 
 
-def choice(cells: Sequence[PlannedCell], rows: Mapping[str, Row], least: int) -> Choice:
+def choice(cells: Sequence[PlannedCell], rows: Mapping[str, Row], at_a_time: int) -> Choice:
     """Which runs are chosen by now.
 
     Args:
         cells: of the sweep.
         rows: status and held-out loss of the runs that have a row, by run id.
-        least: cells of a round.
+        at_a_time: cells of a round.
     """
 
     def outcome(at: int, rate: float) -> Trial | None:
@@ -98,22 +98,21 @@ def choice(cells: Sequence[PlannedCell], rows: Mapping[str, Row], least: int) ->
         log_loss = float(np.mean(np.log(losses))) if len(losses) == len(found) else None
         return Trial(at, rate, log_loss, len(found))
 
-    prices = [_trial(one) for one in cells]
-    now = schedule([one.cell for one in cells], outcome, least, prices=list(zip(*prices, strict=True)))
+    now = schedule([one.cell for one in cells], outcome, at_a_time)
     open_runs = [run for at, rate in now.open for run in cells[at].runs[rate]]
     chosen = [run for trial in now.tried for run in cells[trial.cell].runs[trial.rate]] + open_runs
-    later_runs, later_core_hours = now.later
+    later_runs, later_core_hours = at_most([cells[at] for at in now.later])
     return Choice(
         chosen=tuple(chosen),
         open=tuple(run for run in open_runs if rows.get(run.run_id, ("", None))[0] not in ("finished", "diverged")),
-        later_runs=round(later_runs),
+        later_runs=later_runs,
         later_core_hours=later_core_hours,
     )
 
 
 def at_most(cells: Sequence[PlannedCell]) -> tuple[int, float]:
-    """Runs and core-hours of a whole sweep, at most."""
-    trials = [(min(MEAN, len(one.runs)), *_trial(one)) for one in cells]
+    """Runs and core-hours of two rates in each of some cells, at most."""
+    trials = [(min(TRIALS, len(one.runs)), *_trial(one)) for one in cells]
     return sum(count * runs for count, runs, _ in trials), sum((count * hours for count, _, hours in trials), 0.0)
 
 
@@ -133,24 +132,28 @@ def rows_of(results: ResultsFolder) -> dict[str, Row]:
 
 
 def cells_of_a_round(results: ResultsFolder, cells: Sequence[PlannedCell], workers: int) -> int:
-    """As many as keep the workers busy; a sweep that goes on keeps its number, whoever trains it."""
+    """As many as keep the workers busy; a sweep that goes on keeps its number, whoever trains it.
+
+    The fewer the better, for cells of a round know nothing of each other.
+    """
     record = results.root / "sweep.json"
     noted = files.read_json(record).get(KEY) if record.exists() else None
     if noted is not None:
         return int(noted["cells_of_a_round"])
     seeds = min(len(runs) for one in cells for runs in one.runs.values())
-    return max(2, -(-workers // seeds))
+    return max(1, -(-workers // (TRIALS * seeds)))
 
 
-def note(made: Choice, least: int) -> dict[str, Any]:
+def note(made: Choice, at_a_time: int) -> dict[str, Any]:
     """For sweep.json."""
-    return {KEY: {"cells_of_a_round": least, "runs_later": made.later_runs, "core_hours_later": made.later_core_hours}}
+    return {
+        KEY: {"cells_of_a_round": at_a_time, "runs_later": made.later_runs, "core_hours_later": made.later_core_hours}
+    }
 
 
 __all__ = [
     "KEY",
-    "MEAN",
-    "MOST",
+    "TRIALS",
     "Choice",
     "PlannedCell",
     "at_most",

@@ -70,7 +70,7 @@ def believe(cells: Sequence[Cell], trials: Sequence[Trial]) -> Belief:
     return _believe(tuple(cells), tuple(trials))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _believe(cells: tuple[Cell, ...], trials: tuple[Trial, ...]) -> Belief:
     prior, pairs = _Prior(cells), Pairs.of(trials)
     free = np.zeros(prior.features.shape[1], bool)

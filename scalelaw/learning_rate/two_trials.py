@@ -1,37 +1,41 @@
-"""Learning rate in two trials: which rates a sweep's cells try, each from what the cells tried before have shown.
+"""Learning rate in two trials: which cells of a sweep are tried next, and at which two rates, from what the cells tried
+before have shown.
 
-Cells go in rounds, cheap ones first. A cell's first trial is at the rate whose expected loss is lowest, the best rate
-being uncertain and the basin lopsided. As many further trials follow in every round, each where it tells most: in the
-cell, of this round or an earlier one, whose expected loss falls most if the better of its trials counts, at the rate
-that makes it fall most. So a cell that is sure of its rate keeps one trial, and one that was begun before anything was
-known may have a third; over all cells begun it is two each, never more. What a round tries depends on the rounds before
-it alone, so a sweep that is killed and started again comes to the same rates, whatever had been finished.
+A cell's first rate is the one likeliest to be as good as the best of its whole grid, within `NEAR`; its second is the
+one that raises that chance most. Both are chosen together, as one trial alone says nothing of where the best rate lies
+(`trials`). The cell that comes next is the one whose two trials are likeliest to find a rate so good: what is sure
+already makes the neighbours surer, and what is doubtful waits until they have spoken. What is chosen depends on the
+trials before it alone, so a sweep that is killed and started again comes to the same rates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from scalelaw.learning_rate.belief import Belief, believe
-from scalelaw.learning_rate.trials import Cell, Trial
+from scalelaw.learning_rate.trials import SHAPE, Cell, Trial
 
 Array = NDArray[np.float64]
 Outcome = Callable[[int, float], Trial | None]
 
-MEAN, MOST = 2, 3
-"""Trials of a cell: over all cells, and of one cell at most."""
-GROWTH = 8
-"""A round takes an eighth of the cells before it, or as many as keep the workers busy."""
-_ROUNDING = 1e-9
-_LATTICE = np.linspace(-3.5, 3.5, 141)
-_FAR = 6.0
+TRIALS = 2
+"""Of every cell that has as many rates."""
+NEAR = float(np.log(1.001))
+"""As good as the best: within .1 % of its loss."""
+DRAWS = 1000
+"""Of what the grid of a cell may look like."""
+FAR = 6.0
 """In units of the basin's height: no loss counts as worse; beyond, runs diverge."""
-_TOO_HIGH, _SOFT = 0.7, 0.2
-"""A rate that diverged lies about this far above the best one, in ln rate, or further; and how surely."""
+LOSS_WEIGHT = 0.05
+"""What a loss above the best by one height costs, in chance: it decides between rates that are as likely."""
+OWN_WEIGHT = 1e-6
+"""The same, of a second trial's own loss: it decides where a second trial cannot gain anything."""
 
 
 @dataclass(frozen=True)
@@ -41,135 +45,96 @@ class Schedule:
     Attributes:
         tried: trials that have ended, in the order of their choice.
         open: number of a cell and rate, for those chosen and not ended.
-        later: what trials that are not chosen yet may still cost, at most, (prices,).
-        belief: from the trials that have ended before this round.
+        later: numbers of the cells whose rates are not chosen yet.
     """
 
     tried: tuple[Trial, ...]
     open: tuple[tuple[int, float], ...]
-    later: tuple[float, ...]
-    belief: Belief
+    later: tuple[int, ...]
 
 
-def schedule(
-    cells: Sequence[Cell],
-    outcome: Outcome,
-    least: int = 2,
-    order: Sequence[int] | None = None,
-    most: int = MOST,
-    prices: Sequence[Sequence[float]] | None = None,
-) -> Schedule:
-    """Chooses rates round by round until a chosen trial has not ended.
+def schedule(cells: Sequence[Cell], outcome: Outcome, at_a_time: int = 1, seed: int = 0) -> Schedule:
+    """Chooses cells and rates until a chosen trial has not ended.
 
     Args:
         cells: all of them.
         outcome: what came out of a cell at a rate; None while it has not ended.
-        least: cells of a round.
-        order: of the cells; by size x length, the cheapest first, unless given.
-        most: trials of one cell; with `MEAN` of them every cell has as many.
-        prices: (prices, cells) what a trial of a cell costs, in units that are counted apart, as runs and core-hours;
-            in none of them does it come to more than `MEAN` trials of every cell begun. Unless given, trials count.
+        at_a_time: cells that are tried side by side, knowing nothing of each other.
+        seed: of the draws behind the chances.
     """
-    if order is None:
-        order = sorted(range(len(cells)), key=lambda at: (cells[at].size * cells[at].length, cells[at].size, at))
-    price = np.ones((1, len(cells))) if prices is None else np.array(prices, dtype=float)
-    due = price * [min(MEAN, len(cell.rates)) for cell in cells]
-    spent, begun = np.zeros(len(price)), list[int]()
-    tried: list[Trial] = []
-    belief = believe(cells, tried)
-    for now in rounds(order, least):
-        begun += now
-        for further in (False, True):
-            if further:
-                chosen = _further(cells, belief, begun, tried, most, price, due[:, begun].sum(axis=1) - spent)
-            else:
-                chosen = [(at, found[0]) for at in now if (found := next_rate(belief, cells[at], at, [])) is not None]
-            spent = spent + price[:, [at for at, _ in chosen]].sum(axis=1)
-            ended = [outcome(at, rate) for at, rate in chosen]
-            tried += [trial for trial in ended if trial is not None]
-            if None in ended:
-                waiting = tuple(one for one, trial in zip(chosen, ended, strict=True) if trial is None)
-                last = further and len(begun) == len(cells)
-                later = 0 * spent if last else np.maximum(due.sum(axis=1) - spent, 0)
-                return Schedule(tuple(tried), waiting, tuple(later.tolist()), belief)
-        belief = believe(cells, tried)
-    return Schedule(tuple(tried), (), (0.0,) * len(price), belief)
+    cells, tried = tuple(cells), tuple[Trial, ...]()
+    while later := _later(cells, tried):
+        chosen = _chosen(cells, tried, at_a_time, seed)
+        ended = [outcome(at, rate) for at, rate in chosen]
+        tried += tuple(trial for trial in ended if trial is not None)
+        if None in ended:
+            waiting = tuple(one for one, trial in zip(chosen, ended, strict=True) if trial is None)
+            begun = {at for at, _ in chosen}
+            return Schedule(tried, waiting, tuple(at for at in later if at not in begun))
+    return Schedule(tried, (), ())
 
 
-def _further(
-    cells: Sequence[Cell],
-    belief: Belief,
-    begun: Sequence[int],
-    tried: Sequence[Trial],
-    most: int,
-    price: Array,
-    left: Array,
-) -> list[tuple[int, float]]:
-    """One more rate for each of the cells begun in which it tells most, for what is left to spend, (prices,)."""
-    own: dict[int, list[Trial]] = {at: [] for at in begun}
-    for trial in tried:
-        own[trial.cell].append(trial)
-    gains = []
-    for place, at in enumerate(begun):
-        if len(own[at]) < most and (found := next_rate(belief, cells[at], at, own[at])) is not None:
-            rate, gain = found
-            gains.append((-gain, place, at, rate))
-    chosen = []
-    left = left + _ROUNDING * price.sum(axis=1)
-    for _, _, at, rate in sorted(gains):
-        if (price[:, at] <= left).all():
-            left = left - price[:, at]
-            chosen.append((at, rate))
-    return chosen
+def _later(cells: Sequence[Cell], tried: Sequence[Trial]) -> tuple[int, ...]:
+    begun = {trial.cell for trial in tried}
+    return tuple(at for at in range(len(cells)) if at not in begun)
 
 
-def rounds(order: Sequence[int], least: int) -> Iterator[Sequence[int]]:
-    """The cells in rounds."""
-    begun = 0
-    while begun < len(order):
-        size = max(least, begun // GROWTH)
-        yield order[begun : begun + size]
-        begun += size
+@lru_cache(maxsize=4096)
+def _chosen(cells: tuple[Cell, ...], tried: tuple[Trial, ...], count: int, seed: int) -> tuple[tuple[int, float], ...]:
+    """The next cells, each with its rates."""
+    belief, draws = believe(cells, tried), Draws.of(max(len(cell.rates) for cell in cells), seed)
+    found = {at: best_two(belief, cells[at], at, draws) for at in _later(cells, tried)}
+    surest = sorted(found, key=lambda at: (-found[at][1], cells[at].size * cells[at].length, cells[at].size, at))
+    return tuple((at, rate) for at in surest[:count] for rate in found[at][0])
 
 
-def next_rate(belief: Belief, cell: Cell, at: int, own: Sequence[Trial]) -> tuple[float, float] | None:
-    """The rate that makes the best of a cell's trials and it lowest in expectation, and by how much it lowers the ln
-    loss that is expected of them; None where every rate was tried.
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Of what is unknown of a cell's grid, in its own units.
+
+    Attributes:
+        place: of the best rate, (draws,).
+        height: of the basin, (draws,).
+        noise: of the runs, (rates, draws).
+    """
+
+    place: Array
+    height: Array
+    noise: Array
+
+    @staticmethod
+    @lru_cache
+    def of(rates: int, seed: int = 0, count: int = DRAWS) -> Draws:
+        """For cells of at most so many rates."""
+        rng = np.random.default_rng(seed)
+        place = rng.permutation(norm.ppf((np.arange(count) + 0.5) / count))
+        return Draws(place, rng.standard_normal(count), rng.standard_normal((rates, count)))
+
+
+def best_two(belief: Belief, cell: Cell, at: int, draws: Draws) -> tuple[tuple[float, ...], float]:
+    """The rates that a cell tries, one where it has no other, and the chance that the better one is within `NEAR` of
+    its grid's best.
 
     Args:
         belief: of all cells' best rates.
         cell: the cell.
         at: its number in the belief.
-        own: its trials; if there is more than one, the belief knows them.
+        draws: of what the belief leaves open.
     """
-    tried = {trial.rate for trial in own}
-    left = [rate for rate in cell.rates if rate not in tried]
-    if not left:
-        return None
-    x, weight = _posterior(belief, at, own)
-    worst = _FAR * belief.bowl.p
+    bowl = belief.bowl
+    u = np.log(cell.rates)[:, None] - (belief.x[at] + belief.spread[at] * draws.place)
+    above = np.minimum(bowl.above(u) * np.exp(SHAPE * draws.height), FAR * bowl.p)  # (rates, draws)
+    runs = above + bowl.noise * draws.noise[: len(u)]
+    good = runs <= runs.min(axis=0) + NEAR
 
-    def cost(rate: float) -> Array:
-        return np.minimum(belief.bowl.above(np.log(rate) - x), worst)
+    def worth(good: NDArray[np.bool_], above: Array) -> Array:
+        return np.asarray(good.mean(axis=-1) - LOSS_WEIGHT * above.mean(axis=-1) / bowl.p)
 
-    so_far = np.full(len(x), worst)
-    for trial in own:
-        if trial.log_loss is not None:
-            so_far = np.minimum(so_far, cost(trial.rate))
-    after = [float(weight @ np.minimum(so_far, cost(rate))) for rate in left]
-    best = int(np.argmin(after))
-    return left[best], float(weight @ so_far) - after[best]
-
-
-def _posterior(belief: Belief, at: int, own: Sequence[Trial]) -> tuple[Array, Array]:
-    """Possible ln best rates of a cell and their probabilities, each (lattice,).
-
-    A diverged rate was too high. The belief knows that of a cell in which another rate did not diverge.
-    """
-    x = belief.x[at] + belief.spread[at] * _LATTICE
-    log_weight = -0.5 * _LATTICE**2
-    if all(trial.log_loss is None for trial in own):
-        for trial in own:
-            log_weight = log_weight - 0.5 * (np.maximum(x - (np.log(trial.rate) - _TOO_HIGH), 0) / _SOFT) ** 2
-    weight = np.exp(log_weight - log_weight.max())
-    return x, weight / weight.sum()
+    first = int(np.argmax(worth(good, above)))
+    if len(cell.rates) == 1:
+        return cell.rates, 1.0
+    either = good | good[first]
+    beside = worth(either, np.minimum(above, above[first])) - OWN_WEIGHT * above.mean(axis=-1) / bowl.p
+    beside[first] = -np.inf
+    second = int(np.argmax(beside))
+    return (cell.rates[first], cell.rates[second]), float(either[second].mean())
