@@ -99,6 +99,7 @@ def sweep(
     from scalelaw.launch.screen import listened_console
     from scalelaw.runs import RunTable, open_results
     from scalelaw.sweep import expand, read_spec
+    from scalelaw.text import counted
 
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
@@ -152,7 +153,9 @@ def sweep(
         console.print(remark, highlight=False)
     if prepare:
         record_sweep(results, checked, planned)
-        print(f"{root}: {len(planned)} runs, {len(done)} already done; scalelaw run {root} ID... trains them")
+        print(
+            f"{root}: {counted(len(planned), 'run')}, {len(done)} already done; scalelaw run {root} ID... trains them"
+        )
         return 0
     trainer = engines.opened(engine, checked, len(todo), workers, ray_address, limits)
     if stopped := stopped_among(results, todo):
@@ -161,7 +164,7 @@ def sweep(
     record_sweep(results, checked, planned)
     results.drop_checkpoints(done)
     seconds = {run.run_id: expectation.seconds[run.run_id] for run in todo}
-    say = f"{results.shown}: {len(planned)} runs, {len(done)} already done"
+    say = f"{results.shown}: {counted(len(planned), 'run')}, {len(done)} already done"
     if not todo:
         results.compact()
         console.print(f"{say}; nothing to train", highlight=False)

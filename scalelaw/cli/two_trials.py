@@ -61,6 +61,7 @@ def train_round(
     from scalelaw.launch.compaction import compacting
     from scalelaw.launch.progress import SweepProgress
     from scalelaw.runs import RunTable
+    from scalelaw.text import counted
 
     todo = list(open_runs)
     expectation = speed.expected(todo, RunTable.load(results.address))
@@ -70,7 +71,7 @@ def train_round(
     try:
         with stopping.unfinished_if_unheard(), SweepProgress(seconds, images, console) as progress:
             console.print(
-                f"{results.shown}: {len(todo)} runs ({', '.join(models)}) with {trainer.words}, about "
+                f"{results.shown}: {counted(len(todo), 'run')} ({', '.join(models)}) with {trainer.words}, about "
                 f"{in_words(share * expectation.minutes(todo, trainer.workers))}; {then}",
                 highlight=False,
             )

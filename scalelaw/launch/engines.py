@@ -11,6 +11,7 @@ from scalelaw.launch import accelerators, local, memory
 from scalelaw.launch.workers import ATTEMPTS, Limits
 from scalelaw.runs import ResultsFolder
 from scalelaw.sweep import PlannedRun, Spec
+from scalelaw.text import counted
 
 Name = Literal["local", "ray"]
 
@@ -58,7 +59,9 @@ def opened(
         devices, each = accelerators.found(), _devices_of_a_run(spec)
         count = min(workers or local_workers(spec), max(todo, 1))
         environments = [] if devices is None else accelerators.shares(devices, count, each)
-        words = f"{count} workers" if devices is None else f"{count} workers on {len(devices.names)} {devices.kind}"
+        words = counted(count, "worker")
+        if devices is not None:
+            words += f" on {len(devices.names)} {devices.kind}"
 
         def here(
             results: ResultsFolder, runs: Sequence[PlannedRun], seconds: Mapping[str, float], emit: local.Emit

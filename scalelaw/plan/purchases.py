@@ -9,7 +9,7 @@ from scalelaw import compute
 from scalelaw.errors import UserError
 from scalelaw.plan.budget import extrapolation, flop_of, flop_per_core_hour, largest_flop
 from scalelaw.plan.design import seeds
-from scalelaw.plan.design.basis import LACKING, Basis, basis_of
+from scalelaw.plan.design.basis import Basis, basis_of
 from scalelaw.plan.design.cells import Cells, cells
 from scalelaw.plan.design.exchange import Counts, choose
 from scalelaw.plan.design.one_run import about_one_run
@@ -20,6 +20,7 @@ from scalelaw.plan.design.seeds import Seeds
 from scalelaw.plan.design.worlds import WANTED, Want
 from scalelaw.plan.models import candidates
 from scalelaw.runs import RunTable
+from scalelaw.text import counted
 
 Array = NDArray[np.float64]
 
@@ -119,7 +120,12 @@ def next_runs(
 
 def _about_surface(known: Basis) -> list[str]:
     """What the surface's own fit says, and how much of the choice rests on assumed ones."""
-    found = [f"{note}." for note in known.runs.notes if note.endswith(LACKING)]
+    found = []
+    if known.left_out:
+        found.append(
+            f"left out: {counted(known.left_out, 'finished run')} without a positive, finite size, number of images "
+            "and loss."
+        )
     if known.assumed:
         found.append(
             f"the runs do not determine a surface: {known.assumed} of {len(known.worlds)} surfaces that the choice is "

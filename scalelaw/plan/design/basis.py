@@ -15,7 +15,6 @@ from scalelaw.laws import Split
 from scalelaw.plan.design.scales import Replicates, replicates
 from scalelaw.plan.design.worlds import Want, Worlds
 from scalelaw.runs import RunTable
-from scalelaw.text import counted
 
 Array = NDArray[np.float64]
 
@@ -26,7 +25,6 @@ STEEPEST, FLATTEST = 2.0, 0.02
 """Surfaces with an exponent beyond these are left out: none so steep or flat has been seen."""
 HIGHEST = 10.0
 """E + A N^-alpha + B D^-beta of a run at the loss of guessing or above, of which nothing is known, over its loss."""
-LACKING = "without a positive, finite size, number of images and loss"
 FEWEST_SETTINGS = 5
 """A surface has as many parameters."""
 
@@ -37,6 +35,7 @@ class Basis:
 
     Attributes:
         runs: all seeds at each cell's best learning rate.
+        left_out: finished runs without a positive, finite size, number of images and loss.
         x: (2, runs) ln multiply-adds per image and ln images seen.
         settings: (runs,) number of each run's cell and learning rate; replicates share it.
         replicates: what those say of the noise.
@@ -46,6 +45,7 @@ class Basis:
     """
 
     runs: RunTable
+    left_out: int
     x: Array
     settings: NDArray[np.int64]
     replicates: Replicates
@@ -70,7 +70,8 @@ def basis_of(runs: RunTable, seed: int) -> Basis:
     Raises:
         UserError: without finished runs or multiply-adds per image, or with too few settings.
     """
-    kept = _at_best_rates(runs)
+    done = _finished(runs)
+    kept = _at_best_rates(done)
     macs, images = (kept.column(name).astype(float) for name in ("macs_per_image", "images_seen"))
     x = np.log(np.stack([macs, images]))
     names = [kept.cells().to_numpy()] + ([kept.column("peak_lr").astype(float)] if kept.has("peak_lr") else [])
@@ -90,11 +91,12 @@ def basis_of(runs: RunTable, seed: int) -> Basis:
     log_sum = np.log(np.minimum(law.sum_of(loss), HIGHEST * loss))
     assumed = _assumed(x, log_sum, centre)[: max(FEWEST_WORLDS - len(allowed), 0)]
     worlds = Worlds(np.concatenate([allowed, assumed])[:WORLDS], centre, law)
-    return Basis(kept, x, settings, replicates(settings, np.log(loss)), surface, worlds, len(assumed))
+    noise = replicates(settings, np.log(loss))
+    return Basis(kept, len(runs.finished()) - len(done), x, settings, noise, surface, worlds, len(assumed))
 
 
-def _at_best_rates(runs: RunTable) -> RunTable:
-    """The finished runs, of each cell those at the rate of lowest mean loss, all seeds of it."""
+def _finished(runs: RunTable) -> RunTable:
+    """The finished runs whose size, images and loss are known."""
     done = runs.finished()
     for name in ("macs_per_image", "images_seen", "val_loss"):
         if not done.has(name):
@@ -103,10 +105,13 @@ def _at_best_rates(runs: RunTable) -> RunTable:
             )
     numbers = done.frame[["macs_per_image", "images_seen", "val_loss"]].astype(float)
     known = (np.isfinite(numbers) & (numbers > 0)).all(axis=1)
-    if not known.all():
-        done = done.where(known, f"left out: {counted(int((~known).sum()), 'finished run')} {LACKING}")
-    if not len(done):
+    if not known.any():
         raise UserError(f"{runs.source}: has no finished run with a size, images and a loss to plan from")
+    return done if known.all() else done.where(known)
+
+
+def _at_best_rates(done: RunTable) -> RunTable:
+    """Of each cell the runs at the rate of lowest mean loss, all seeds of it."""
     if done.points != "all" or not done.has("peak_lr"):
         return done
     frame = done.frame.assign(_cell=done.cells())
