@@ -101,7 +101,7 @@ def test_the_law_is_that_of_the_cells_that_are_done(tmp_path):
     assert found.fit.params["A"] == pytest.approx(2, rel=1e-9)
     assert found.fit.params["alpha"] == pytest.approx(0.05, rel=1e-9)
     assert "5 of 8 cells, provisional" in str(found)
-    assert str(found).startswith("law: L = 2 C^-0.05 (0.05 to 0.05) converged")
+    assert str(found).startswith("law: L = 2 C^-0.05 (-0.05 to -0.05) converged")
     whole, _ = made(tmp_path / "whole")
     assert "provisional" not in str(sweep_status(whole).law)
     assert sweep_status(whole).to_dict()["law"]["params"]["alpha"] == pytest.approx(0.05, rel=1e-9)

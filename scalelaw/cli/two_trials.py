@@ -43,7 +43,9 @@ def train_in_two_trials(
             return ids
         before = made.open
         trainer = engines.opened(engine, checked, len(made.open), workers, ray_address, limits)
-        train_round(made.open, results, trainer, console, f"then {made.later_runs} more")
+        train_round(
+            made.open, results, trainer, console, f"then {made.later_runs} more" if made.later_runs else "the last"
+        )
 
 
 def train_round(

@@ -59,7 +59,7 @@ class LawSoFar:
         if self.fit is None:
             return f"law: {self.reason}; {cells}"
         low, high = self.fit.interval("alpha")
-        interval = "no interval" if low is None or high is None else f"{low:.3g} to {high:.3g}"
+        interval = "no interval" if low is None or high is None else f"{-high:.3g} to {-low:.3g}"
         A, alpha = self.fit.params["A"], self.fit.params["alpha"]
         unit = "" if self.unit == "core_hours" else " C in FLOP,"
         return f"law: L = {A:.4g} C^{-alpha:.3g} ({interval}) {self.fit.status},{unit} {cells}"
