@@ -46,6 +46,10 @@ def test_rate_and_batch_are_recovered_exactly_without_noise():
     batch = found.predict(1e8, 4e9)[1].mid * np.e
     u = np.log(found.rate_at(batch, 1e8, 4e9) / found.predict(1e8, 4e9)[0].mid)
     assert 0.006 * 2 * np.expm1(0.7 * u) / 0.7 == pytest.approx(0.004, rel=1e-6)
+    with pytest.raises(UserError, match="predict: N = 'large' is not a number"):
+        found.predict("large", 4e9)
+    with pytest.raises(UserError, match="rate_at: batch must be positive and finite"):
+        found.rate_at(0, 1e8, 4e9)
 
 
 def test_rate_and_batch_are_covered():

@@ -109,23 +109,32 @@ def asked_points(law: type[Law], given: Mapping[str, ArrayLike]) -> dict[str, Ar
         UserError: for missing or further letters, values that are not positive, finite numbers, or shapes that do not
             broadcast.
     """
-    wanted = ", ".join(law.variables)
     if set(given) != set(law.variables):
-        raise UserError(f"predict {law.word}: give exactly {wanted}, not {', '.join(given) or 'nothing'}")
+        wanted, got = ", ".join(law.variables), ", ".join(given) or "nothing"
+        raise UserError(f"predict {law.word}: give exactly {wanted}, not {got}")
+    return points(f"predict {law.word}", {letter: given[letter] for letter in law.variables})
+
+
+def points(what: str, given: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Positive float64 values by name, broadcast to one shape.
+
+    Raises:
+        UserError: for values that are not positive, finite numbers, or shapes that do not broadcast.
+    """
     arrays = {}
-    for letter in law.variables:
+    for name, values in given.items():
         try:
-            arrays[letter] = np.asarray(given[letter], np.float64)
+            arrays[name] = np.asarray(values, np.float64)
         except (TypeError, ValueError) as error:
-            _, value = _no_number(given[letter])
-            raise UserError(f"predict {law.word}: {letter} = {value!r} is not a number; pass numbers") from error
+            _, value = _no_number(values)
+            raise UserError(f"{what}: {name} = {value!r} is not a number; pass numbers") from error
     try:
         arrays = dict(zip(arrays, np.broadcast_arrays(*arrays.values()), strict=True))
     except ValueError as error:
-        shapes = ", ".join(f"{letter} {array.shape}" for letter, array in arrays.items())
-        raise UserError(f"predict {law.word}: shapes differ ({shapes}); pass one a point, or one for all") from error
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise UserError(f"{what}: shapes differ ({shapes}); pass one a point, or one for all") from error
     if not all((np.isfinite(array) & (array > 0)).all() for array in arrays.values()):
-        raise UserError(f"predict {law.word}: {wanted} must be positive and finite")
+        raise UserError(f"{what}: {', '.join(arrays)} must be positive and finite")
     return arrays
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.fitting import Band, FitWarning, Status
 from scalelaw.fitting.beyond import Reach, cautions, reach
+from scalelaw.fitting.checks import check_level, points
 from scalelaw.fitting.straightness import t_quantile
 
 Array = NDArray[np.float64]
@@ -73,8 +74,14 @@ class Trend:
         return {"A": (float(low), float(high)), "alpha": (alpha - float(half[1]), alpha + float(half[1]))}
 
     def predict(self, C: ArrayLike, level: float = 0.95) -> Band:
-        """The trend at compute `C` (any shape, in the unit of `compute`), and how far beyond its range that lies."""
-        logs = np.log(np.asarray(C, float))
+        """The trend at compute `C` (any shape, in the unit of `compute`), and how far beyond its range that lies.
+
+        Raises:
+            UserError: for values that are not positive, finite numbers, or a level that is no probability.
+        """
+        check_level("predict", level)
+        C = points("predict", {"C": C})["C"]
+        logs = np.log(C)
         mid = np.asarray(np.exp(self.log_amplitude + self.slope * logs))
         spread, found = self.log_stderr(C), self._reach(C)
         beyond = None if found is None else found.factor

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scalelaw.fitting.checks import points
 from scalelaw.fitting.straightness import t_quantile
 from scalelaw.learning_rate.censored import Observed
 from scalelaw.learning_rate.forms import WORDS, Fitted, Mask, Word, fit_form
@@ -59,12 +60,14 @@ class TrendCandidate:
     _names: tuple[str, ...] = field(repr=False)
 
     def predict(self, size: ArrayLike, length: ArrayLike) -> Array:
-        """The rate at a size and length (arrays broadcast), in the units of the trend's columns."""
-        logs = {"b": np.log(np.asarray(size, float)), "c": np.log(np.asarray(length, float))}
-        shape = np.broadcast_shapes(logs["b"].shape, logs["c"].shape)
-        columns = [np.broadcast_to(logs.get(name, np.ones(())), shape) for name in self._names]
-        X = np.stack(columns, axis=-1)
-        return np.asarray(np.exp(self._rate(X.reshape(-1, X.shape[-1]))).reshape(shape))
+        """The rate at a size and length (arrays broadcast), in the units of the trend's columns.
+
+        Raises:
+            UserError: for values that are not positive, finite numbers, or shapes that do not broadcast.
+        """
+        b, c = map(np.log, points("predict", {"size": size, "length": length}).values())
+        X = np.stack([{"a": np.ones_like(b), "b": b, "c": c}[name] for name in self._names], axis=-1)
+        return np.asarray(np.exp(self._rate(X.reshape(-1, X.shape[-1]))).reshape(b.shape))
 
 
 @dataclass(frozen=True)

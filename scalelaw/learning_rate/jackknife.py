@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.fitting import Band, Status
+from scalelaw.fitting.checks import check_level, points
 from scalelaw.fitting.straightness import t_quantile
 
 Array = NDArray[np.float64]
@@ -64,8 +65,14 @@ class RateLaw:
         return _intervals(self.coefficients, self.covariance, self.cells)
 
     def predict(self, N: ArrayLike, D: ArrayLike, level: float = 0.95) -> Band:
-        """The optimum at a size and length (arrays broadcast), with this rule's own interval."""
-        x, y = np.broadcast_arrays(np.log(np.asarray(N, float)), np.log(np.asarray(D, float)))
+        """The optimum at a size and length (arrays broadcast), with this rule's own interval.
+
+        Raises:
+            UserError: for values that are not positive, finite numbers, shapes that do not broadcast, or a level that
+                is no probability.
+        """
+        check_level("predict", level)
+        x, y = map(np.log, points("predict", {"N": N, "D": D}).values())
         design = np.stack([np.ones(x.shape), x, y], axis=-1)
         mid = np.asarray(np.exp(design @ self.coefficients))
         if self.covariance is None:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.errors import UserError
 from scalelaw.fitting import Band
+from scalelaw.fitting.checks import points
 from scalelaw.learning_rate.basin import phi, phi_by_skew
 from scalelaw.learning_rate.jackknife import RateLaw, jackknife
 from scalelaw.learning_rate.rows import Rows, rows_of
@@ -67,11 +68,11 @@ class JointOptimum:
         """The best rate at a batch size that need not be the best one: the basin's floor at that v.
 
         Raises:
-            UserError: when the law was fitted without batch sizes.
+            UserError: when the law was fitted without batch sizes; for what is no positive, finite number.
         """
         if self.batch is None:
             raise UserError("rate_at: these runs have no batch sizes to differ by")
-        v = np.log(np.asarray(batch, float)) - np.log(self.batch.predict(N, D).mid)
+        v = np.log(points("rate_at", {"batch": batch})["batch"]) - np.log(self.batch.predict(N, D).mid)
         # p phi'(u) + 2 q v = 0 with phi' = 2 (exp(k u) - 1) / k; far off a lopsided floor ends: there it is held
         k, t = self.shape["k"], -self.shape["q"] * v / self.shape["p"]
         u = np.log1p(np.maximum(k * t, -0.99)) / k if k else t

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from scalelaw.fitting import Band, Status
+from scalelaw.fitting.checks import check_level, points
 from scalelaw.fitting.straightness import t_quantile
 from scalelaw.learning_rate.basin import Optimum
 from scalelaw.learning_rate.censored import Line, Observed, regression
@@ -84,10 +85,15 @@ class RateTrend:
         return {n: (low, high) if n == "a" else (min(low, 0.0), min(high, 0.0)) for n, (low, high) in ends.items()}
 
     def predict(self, size: ArrayLike, length: ArrayLike, level: float = 0.95) -> Band:
-        """The trend's rate at a size and length (arrays broadcast), in the units of its columns."""
-        logs = {"a": np.zeros(()), "b": np.log(np.asarray(size, float)), "c": np.log(np.asarray(length, float))}
-        shape = np.broadcast_shapes(logs["b"].shape, logs["c"].shape)
-        design = np.stack([np.broadcast_to(logs[n] if n != "a" else np.ones(()), shape) for n in self.names], axis=-1)
+        """The trend's rate at a size and length (arrays broadcast), in the units of its columns.
+
+        Raises:
+            UserError: for values that are not positive, finite numbers, shapes that do not broadcast, or a level that
+                is no probability.
+        """
+        check_level("predict", level)
+        b, c = map(np.log, points("predict", {"size": size, "length": length}).values())
+        design = np.stack([{"a": np.ones_like(b), "b": b, "c": c}[name] for name in self.names], axis=-1)
         mid = np.exp(design @ self.coefficients)
         if self.covariance is None:
             return Band(np.asarray(mid), None, None, level)
