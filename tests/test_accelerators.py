@@ -138,7 +138,7 @@ def test_a_real_worker_sees_its_own_alone(tmp_path, monkeypatch, count, workers,
     monkeypatch.setattr(accelerators, "found", lambda: Accelerators("GPU", ("5", "7")))
     engine = engines.opened("local", read_spec(spec), len(planned), workers, None)
     assert engine.workers == (1 if workers == 1 or count == 2 else 2)
-    assert engine.words == f"{engine.workers} workers on 2 GPU"
+    assert engine.words == ("1 worker on 2 GPU" if engine.workers == 1 else "2 workers on 2 GPU")
     engine.run_all(results, planned, {run.run_id: 1.0 for run in planned}, lambda event: None)
     told = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line[0] for line in told} == seen
