@@ -64,11 +64,6 @@ class Grid:
         """ln of the lowest loss of every cell's grid, (cells,)."""
         return np.array([min(map(_log_loss, outcomes.values())) for outcomes in self.outcomes])
 
-    @property
-    def cost(self) -> Array:
-        """Of a trial, as size x length, (cells,)."""
-        return np.array([cell.size * cell.length for cell in self.cells])
-
 
 @dataclass(frozen=True)
 class Score:
