@@ -83,7 +83,31 @@ def test_mean_pool_is_the_mean_over_pixels_that_exist(height: int, width: int) -
         window_strides=(1, 2, 2, 1),
         padding="SAME",
     )
-    np.testing.assert_allclose(nfnet.mean_pool(x), window(x) / window(jnp.ones_like(x)), rtol=1e-6, atol=1e-6)
+
+    def pooled(x: Array) -> Array:
+        return window(x) / window(jnp.ones_like(x))
+
+    np.testing.assert_allclose(nfnet.mean_pool(x), pooled(x), rtol=1e-6, atol=1e-6)
+    weights = np.random.default_rng(1).standard_normal(pooled(x).shape, dtype=np.float32)
+    ours, others = (jax.grad(lambda x, pool=pool: jnp.vdot(pool(x), weights))(x) for pool in (nfnet.mean_pool, pooled))
+    np.testing.assert_allclose(ours, others, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [jnp.float32, jnp.bfloat16])
+def test_means_over_pixels_are_the_same_in_either_order_of_axes(kind: Any) -> None:
+    """Of 400 pixels near 1: sums in bfloat16 itself would stop at 256."""
+    x = jnp.asarray(1 + 0.1 * np.random.default_rng(0).standard_normal((2, 20, 20, 3), dtype=np.float32), kind)
+
+    def mean(x: Array, way: Way) -> Array:
+        given = x.transpose(3, 1, 2, 0) if way == "columns" else x
+        found = nfnet.pixel_mean(given, way)
+        return found.T if way == "columns" else found
+
+    exact, close = np.asarray(x, np.float64).mean((1, 2)), 10 * float(jnp.finfo(kind).eps)
+    for way in ("products", "columns"):
+        np.testing.assert_allclose(np.asarray(mean(x, way), np.float64), exact, rtol=close)
+        gradient = jax.grad(lambda x, way=way: mean(x, way).astype(jnp.float32).sum())(x)
+        np.testing.assert_allclose(np.asarray(gradient, np.float64), 1 / 400, rtol=close)
 
 
 def test_activation_keeps_unit_variance() -> None:

@@ -29,11 +29,12 @@ SOURCE = hierarchy.make(
 @pytest.mark.parametrize(
     ("rows", "widest", "pieces"),
     [
-        (64, 96, 1),
+        (64, 64, 1),
+        (64, 96, 2),
         (64, 128, 2),
-        (256, 128, 8),  # six would be enough, but are not equal
-        (128, 96, 2),
-        (99, 128, 3),
+        (192, 128, 6),
+        (200, 128, 8),  # seven would be enough, but are not equal
+        (99, 128, 9),  # so would four
         (97, 128, 1),  # a prime
         (1, 128, 1),
     ],
