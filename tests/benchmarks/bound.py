@@ -4,8 +4,9 @@ Usage: python bound.py PYTHON, an interpreter that has torch, or none. For N6, N
 products of a step (`products.py`, `peers/torch_products.py`) are timed in isolation and the best of each are added up,
 beside the first slice's step and ours, in alternating rounds. Eight minutes, so `make bench` leaves it out.
 
-The sum bounds what is float32, multiplies directly and calls one kernel for each product, on this machine. It leaves
-out activations, standardisation, optimizer and data, and has operands in the nearest cache and in the best order.
+The sum bounds what is float32, multiplies directly and calls one kernel for each product, on this machine; with
+activations by themselves, what has loops between the products, as XLA has on a CPU. It leaves out standardisation,
+copies, gates, optimizer and data, and has operands in the nearest cache and in the best order.
 """
 
 import json
@@ -30,7 +31,7 @@ def said(command, given=None, **environment):
 
 
 def best_of(variant, torch, folder):
-    """For every product, seconds by way."""
+    """For every product, seconds by way; FLOP of all; seconds of all activations."""
     environment = rounds.on_cores(1, folder)
     ours = said([sys.executable, str(HERE / "products.py"), variant, str(BATCH)], **environment)
     products = {name: found["seconds"] for name, found in ours["products"].items()}
@@ -38,7 +39,7 @@ def best_of(variant, torch, folder):
         script = str(HERE / "peers" / "torch_products.py")
         theirs = said([torch, script, str(BATCH)], json.dumps(ours["shapes"]) + "\n", OMP_NUM_THREADS="1")
         products = {name: seconds | theirs[name] for name, seconds in products.items()}
-    return products, 2 * sum(found["multiply_adds"] for found in ours["products"].values())
+    return products, 2 * sum(found["multiply_adds"] for found in ours["products"].values()), ours["activations"]
 
 
 def steps_of(variant, folder):
@@ -59,7 +60,7 @@ def main():
     for variant in ("N6", "N7", "N8"):
         with tempfile.TemporaryDirectory() as folder:
             steps = steps_of(variant, Path(folder))
-            products, flop = best_of(variant, torch, Path(folder) / "products")
+            products, flop, loops = best_of(variant, torch, Path(folder) / "products")
         ways = sorted({way for seconds in products.values() for way in seconds})
         whole = [way for way in ways if "matrix" not in way]
         bound = sum(min(seconds.values()) for seconds in products.values())
@@ -70,7 +71,8 @@ def main():
               f"({fastest['ours']:.2f}): {first / ours:.2f} times; asked {first / ASKED * 1e3:.2f}")  # fmt: skip
         print(f"  products alone: best {bound * 1e3:.2f} ({flop / bound / 1e9:.0f} GFLOP/s), at most "
               f"{first / bound:.2f} times the first slice; best whole convolutions {of_whole * 1e3:.2f}, "
-              f"{first / of_whole:.2f} times")  # fmt: skip
+              f"{first / of_whole:.2f} times; with activations ({loops * 1e3:.2f}) {(of_whole + loops) * 1e3:.2f}, "
+              f"{first / (of_whole + loops):.2f} times")  # fmt: skip
         for way in ways:
             alone = sum(seconds[way] for seconds in products.values()) * 1e3
             print(

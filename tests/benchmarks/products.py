@@ -1,10 +1,10 @@
 """Every convolution of a training step by itself, each in several ways, timed on whatever cores this is given.
 
 Usage: python products.py VARIANT BATCH. Images of 8 pixels, float32. Of each convolution there are three products: its
-value, the gradient for its images and that for its kernel. Prints one JSON object: shapes, and for every product its
-multiply-adds and the fewest seconds by each way. Operands lie as each way likes them, and calling costs nothing: the
-time of an empty call is taken off. A `matrix` is a bare product of the same size, in JAX or NumPy, the better of all
-orders of its operands; what a 3x3 kernel meets would have to be gathered first.
+value, the gradient for its images and that for its kernel. Prints one JSON object: shapes, for every product its
+multiply-adds and the fewest seconds by each way, and seconds of all activations. Operands lie as each way likes them,
+and calling costs nothing: the time of an empty call is taken off. A `matrix` is a bare product of the same size, in JAX
+or NumPy, the better of all orders of its operands; what a 3x3 kernel meets would have to be gathered first.
 """
 
 import functools
@@ -19,6 +19,7 @@ import numpy as np
 
 from scalelaw import architecture
 from scalelaw.train.convolution import convolve
+from scalelaw.train.nfnet import activation
 
 AT_LEAST, BLOCKS = 2e-3, 15  # seconds of calls in one block; blocks, of which the fastest counts
 
@@ -39,6 +40,26 @@ def shapes_of(variant, pixels):
             found.append((f"block {k} shortcut", 1, 1, block.channels_in, block.channels_out, after))
         pixels = after
     return [*found, ("final", 1, 1, variant.widths[-1], variant.head_channels, pixels)]
+
+
+def activated(variant, pixels):
+    """Channels and pixels of all images that an activation takes."""
+    found = []
+    for block in variant.blocks:
+        after = pixels // block.stride
+        found += [(block.channels_in, pixels), (block.bottleneck, pixels), *[(block.bottleneck, after)] * 2]
+        pixels = after
+    return [*found, (variant.head_channels, pixels)]
+
+
+def of_activations(variant, batch):
+    """Seconds of every activation by itself, there and back, from images that lie ready."""
+    there, back = jax.jit(activation), jax.jit(lambda x, to: jax.vjp(activation, x)[1](to)[0])
+    seconds = 0.0
+    for channels, pixels in activated(variant, 8):
+        x = jnp.asarray(np.random.default_rng(0).standard_normal(channels * pixels**2 * batch), jnp.float32)
+        seconds += fewest_seconds(lambda x=x: there(x)) + fewest_seconds(lambda x=x: back(x, x))
+    return seconds
 
 
 def fewest_seconds(call):
@@ -129,7 +150,8 @@ def main():
             seconds |= bare(rows, inner, columns)
             seconds["matrix, JAX"] -= call
             found[f"{shape[0]}, {name}"] = {"multiply_adds": rows * inner * columns, "seconds": seconds}
-    print(json.dumps({"shapes": shapes, "empty_call": call, "products": found}))
+    loops = of_activations(variant, batch) - 2 * len(activated(variant, 8)) * call
+    print(json.dumps({"shapes": shapes, "empty_call": call, "products": found, "activations": loops}))
 
 
 if __name__ == "__main__":
