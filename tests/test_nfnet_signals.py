@@ -13,7 +13,7 @@ import pytest
 from small_nfnets import NANO, find, with_skip_gains
 
 from scalelaw import architecture
-from scalelaw.train import nfnet
+from scalelaw.train import nfnet, pooling
 
 
 def test_initial_values_are_the_published_ones() -> None:
@@ -101,7 +101,7 @@ def pooled_shortcuts(images: Any, name: str) -> list[dict[str, float]]:
                 centred = a - jnp.mean(a, axis=(0, 1, 2))
                 corners = [centred[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
                 pairs = [jnp.mean(p * q) for k, p in enumerate(corners) for q in corners[:k]]
-                row = {"into": spread(x), "activated": spread(a), "pooled": spread(nfnet.mean_pool(a))}
+                row = {"into": spread(x), "activated": spread(a), "pooled": spread(pooling.mean_pool(a))}
                 row["shortcut"] = spread(block.shortcut(x, a))
                 rows.append(row | {"correlation": sum(pairs) / 6 / jnp.mean(centred**2)})
             x = block(x)
