@@ -1,9 +1,10 @@
 """Requests to stop that no library can swallow, and that tear nothing.
 
-A signal becomes an exception wherever Python happens to be, which may be inside a library's callback that prints and
-drops it. So the request is noted too, and whoever works in steps asks for it between them. Where an exception would
-tear something (a step whose memory is given away, a file half written), `deferred` holds it back until the end.
-It is never raised while a module is loaded: extension modules whose loading is interrupted crash.
+A signal becomes an exception wherever Python happens to be, which may be inside a library's callback that drops it. So
+the request is noted too: whoever works in steps asks for it between them, and what was dropped is raised again soon,
+not printed. Where an exception would tear something (a step whose memory is given away, a file half written),
+`deferred` holds it back until the end. It is never raised while a module is loaded: extension modules whose loading is
+interrupted crash.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from typing import NoReturn
 
 PREEMPTED = 75
 LOADING_HELD = 2  # Ctrl-C's that are only noted while a module is loaded
-LOADED_SECONDS = 0.05  # between two looks whether it is
+AGAIN_SECONDS = 0.05  # until what could not be raised is
 IMPORT_CODE = "<frozen importlib._bootstrap>"
 
 _asked: list[int] = []
 _held = 0  # Ctrl-C's, this many, are only noted
-_put_off = False  # a module was being loaded; a timer asks again
+_put_off = False  # a module was being loaded, or a callback dropped it; a timer asks again
 _raised = False  # whoever worked has lost control where it was
 _alone = True  # no other process waits for this one's orderly end
+_told_of_others = sys.unraisablehook  # of what callbacks dropped that is no request to stop
 
 
 class Unheard(BrokenPipeError):
@@ -48,9 +50,11 @@ def listen(*, alone: bool = True) -> None:
     Args:
         alone: False in one of several processes of `jax.distributed`, which wait for each other's orderly end.
     """
-    global _raised, _alone
+    global _raised, _alone, _told_of_others
     _asked.clear()
     _raised, _alone = False, alone
+    if sys.unraisablehook is not _told_of_dropped:
+        _told_of_others, sys.unraisablehook = sys.unraisablehook, _told_of_dropped
     signal.signal(signal.SIGALRM, _look_again)
     signal.signal(signal.SIGTERM, _note)
     if (
@@ -165,12 +169,25 @@ def _raise_unless_held(frame: FrameType | None) -> None:
     global _put_off
     interrupts = _asked.count(signal.SIGINT)
     if _loads(frame) and interrupts <= LOADING_HELD:
-        _put_off = True
-        signal.setitimer(signal.ITIMER_REAL, LOADED_SECONDS)
+        _ask_again()
     elif not _held or interrupts > _held:
         raise_if_asked()
     else:
         _put_off = False  # who holds it asks
+
+
+def _ask_again() -> None:
+    global _put_off
+    _put_off = True
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+
+def _told_of_dropped(what: sys.UnraisableHookArgs) -> None:
+    """Python calls this for an exception that went no further than a callback, as of the collection of garbage."""
+    if _asked and isinstance(what.exc_value, KeyboardInterrupt | SystemExit):
+        _ask_again()
+    else:
+        _told_of_others(what)
 
 
 def _loads(frame: FrameType | None) -> bool:

@@ -1,8 +1,10 @@
 """Signals that a library swallows are raised again at the next step."""
 
+import gc
 import importlib
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -14,11 +16,13 @@ from scalelaw import stopping
 @pytest.fixture
 def listening():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    hook = sys.unraisablehook
     signal.signal(signal.SIGINT, signal.default_int_handler)
     stopping.listen()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    sys.unraisablehook = hook
     stopping._asked.clear()
 
 
@@ -32,6 +36,34 @@ def test_a_swallowed_signal_is_raised_at_the_next_step(listening, number, kind):
             stopping.raise_if_asked()
     if kind is SystemExit:
         assert stop.value.code == 75
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_what_a_callback_dropped_is_raised_again_and_not_printed(listening, monkeypatch, number, kind):
+    """As jax's, which Python calls when it collects garbage; what else ends one is printed as ever."""
+    printed: list[type[BaseException]] = []
+    monkeypatch.setattr(stopping, "_told_of_others", lambda what: printed.append(what.exc_type))
+    left = [lambda: os.kill(os.getpid(), number), lambda: {}["missing"]]
+
+    def callback(phase: str, _: object) -> None:
+        if phase == "stop" and left:
+            left.pop()()
+
+    def work() -> None:
+        for _ in range(2):
+            gc.collect()
+        reached.append("its end")
+        time.sleep(10)
+
+    reached: list[str] = []
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(kind):
+            work()
+    finally:
+        gc.callbacks.remove(callback)
+    assert reached == ["its end"]
+    assert printed == [KeyError]
 
 
 def test_an_ignored_interrupt_stays_ignored(listening):
