@@ -1,0 +1,140 @@
+"""The mode of a form's posterior given runs, and the evidence of the form, for many rows at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalelaw.plan.average.bent import Bent
+
+Array = NDArray[np.float64]
+
+STEPS = 60
+LONGEST = 1.0
+"""No parameter moves further in a step."""
+STILL = 1e-6
+"""A row whose cost falls by less has arrived."""
+FLATTEST, STEEPEST, NO_FLOOR = 0.02, 2.0, -12.0
+"""Bounds of the exponents, and of ln E from below."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Independent normal distributions of ln E, ln A, ln B, alpha, beta and a departure's factor.
+
+    Attributes:
+        mean: (rows, 6).
+        sd: (6,).
+    """
+
+    mean: Array
+    sd: Array
+
+    @classmethod
+    def of(cls, log_sum: Array, weights: Array) -> Prior:
+        """Before runs of ln S (rows, runs) where weights are above 0.
+
+        E is as likely anywhere between 0 and the lowest S: ln E then has its mean 1 below and deviation 1. A and B are
+        all but free. Exponents of published sweeps lie between .1 and .8.
+        """
+        lowest = np.where(weights > 0, log_sum, np.inf).min(axis=1)
+        middle = (weights * log_sum).sum(axis=1) / weights.sum(axis=1) - np.log(2)
+        rest = np.broadcast_to([0.4, 0.4, 0.0], (len(lowest), 3))
+        mean = np.concatenate([np.stack([lowest - 1, middle, middle], axis=1), rest], axis=1)
+        return cls(mean, np.array([1.0, 3.0, 3.0, 0.3, 0.3, 1.0]))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What was measured.
+
+    Attributes:
+        x: (2, runs) ln N and ln D.
+        log_loss: (rows, runs).
+        weights: (rows, runs) how many runs each stands for; 0 for none.
+        noise: (rows,) standard deviation of ln L of one run.
+    """
+
+    x: Array
+    log_loss: Array
+    weights: Array
+    noise: Array
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """About its mode.
+
+    Attributes:
+        theta: (rows, 6) the mode.
+        cost: (rows,) twice the negative log posterior there, but for constants.
+        log_evidence: (rows,) of the form, but for a constant that forms share; -inf where there is no surface.
+        covariance: (rows, 6, 6) by Laplace.
+    """
+
+    theta: Array
+    cost: Array
+    log_evidence: Array
+    covariance: Array
+
+
+def posterior(bent: Bent, runs: Runs, prior: Prior, starts: list[Array]) -> Posterior:
+    """The best of what damped Gauss-Newton steps reach from several starts (rows, 6) each."""
+    reached = [_mode(bent, runs, prior, start) for start in starts]
+    costs = np.stack([cost for _, cost in reached])
+    rows = np.arange(costs.shape[1])
+    theta = np.stack([theta for theta, _ in reached])[costs.argmin(axis=0), rows]
+    cost = costs.min(axis=0)
+    curvature = _curvature(bent, runs, prior, theta)[0]
+    free = bent.free
+    block = np.ix_(rows, np.array(free), np.array(free))
+    log_det = np.linalg.slogdet(curvature[block])[1] + 2 * np.log(prior.sd[free]).sum()
+    covariance = np.zeros_like(curvature)
+    covariance[block] = np.linalg.inv(curvature[block])
+    return Posterior(theta, cost, -0.5 * (cost + log_det), covariance)
+
+
+def _cost(bent: Bent, runs: Runs, prior: Prior, theta: Array) -> Array:
+    """(rows,) twice the negative log posterior; inf where there is no surface."""
+    off = np.where(runs.weights > 0, runs.log_loss - bent.log_loss(theta, runs.x)[0], 0.0)
+    cost = (runs.weights * off**2).sum(axis=1) / runs.noise**2
+    cost = cost + (((theta - prior.mean) / prior.sd) ** 2).sum(axis=1)
+    return np.asarray(np.where(np.isfinite(cost), cost, np.inf))
+
+
+def _curvature(bent: Bent, runs: Runs, prior: Prior, theta: Array) -> tuple[Array, Array]:
+    """(rows, 6, 6) Gauss-Newton curvature of half the cost, and (rows, 6) its descent."""
+    fit, jacobian = bent.log_loss(theta, runs.x)
+    held = runs.weights / runs.noise[:, None] ** 2
+    off = np.where(held > 0, np.nan_to_num(runs.log_loss - fit), 0.0)
+    jacobian = np.nan_to_num(jacobian)
+    weighted = np.swapaxes(jacobian * held[:, :, None], 1, 2)
+    curvature = weighted @ jacobian + np.diag(prior.sd**-2.0)
+    descent = (weighted @ off[:, :, None])[:, :, 0] - (theta - prior.mean) / prior.sd**2
+    return curvature, descent
+
+
+def _mode(bent: Bent, runs: Runs, prior: Prior, start: Array) -> tuple[Array, Array]:
+    """(rows, 6) where damped steps end, and (rows,) the cost there."""
+    theta = prior.mean.copy()  # where what a form lacks stays: it adds nothing to the cost
+    theta[:, bent.free] = start[:, bent.free]
+    cost = _cost(bent, runs, prior, theta)
+    damping = np.full(len(theta), 1e-3)
+    low = np.array([NO_FLOOR, -np.inf, -np.inf, FLATTEST, FLATTEST, -np.inf])
+    high = np.array([np.inf, np.inf, np.inf, STEEPEST, STEEPEST, np.inf])
+    for _ in range(STEPS):
+        curvature, descent = _curvature(bent, runs, prior, theta)
+        damped = curvature * (1 + damping[:, None, None] * np.eye(6))
+        step = np.clip(np.linalg.solve(damped, descent[:, :, None])[:, :, 0], -LONGEST, LONGEST)
+        tried = np.clip(theta + step, low, high)
+        then = _cost(bent, runs, prior, tried)
+        better = then < cost
+        arrived = better & (cost - then < STILL)
+        theta = np.where(better[:, None], tried, theta)
+        cost = np.where(better, then, cost)
+        damping = np.clip(np.where(better, damping / 5, damping * 5), 1e-9, 1e9)
+        if (arrived | (damping >= 1e6)).all():
+            break
+    return theta, cost
