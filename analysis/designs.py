@@ -10,6 +10,9 @@ import numpy as np
 
 from scalelaw import newton
 from scalelaw.fitting import LeastSquares
+from scalelaw.laws import SizeData
+from scalelaw.plan.average import mean_of_forms
+from scalelaw.plan.average.posterior import Runs
 from scalelaw.plan.design.worlds import WANTED
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -23,6 +26,8 @@ TARGET = PILOT.sum(axis=0).max() + np.log(64)
 MIDDLE = SIZES[6], STEP * 2
 FLOOR, LOSS, TOTAL, MIXED = 0.2, 1.6, 0.9, 0.15
 FORM = newton.Form(True, ((0,), (1,)))
+ADDITIVE = SizeData(E=1.0, A=1.0, B=1.0, alpha=1.0, beta=1.0)
+"""The loss is the sum itself; its numbers are not used."""
 
 
 @dataclass(frozen=True)
@@ -150,16 +155,54 @@ EQUAL = {
 LARGEST = {"one run": equal_compute(1, 1, 2), "three sizes": equal_compute(1, 3, 2)}
 
 
-def outcome(world: World, y: Array, effects: Array, points: Array, counts: Array, rng: np.random.Generator) -> Array:
-    """(draws, 3) errors of the answers after runs at points (2, p), counts (draws, p), are added to pilots."""
+@dataclass(frozen=True)
+class Seen:
+    """Pilots with the runs of a design: logs x (2, points), ln L y and numbers of runs, weights, (draws, points)."""
+
+    x: Array
+    y: Array
+    weights: Array
+
+
+def seen(world: World, y: Array, effects: Array, points: Array, counts: Array, rng: np.random.Generator) -> Seen:
+    """Pilots y with counts (draws, p) of runs at points (2, p)."""
     new = world.log_loss(points) + effects[:, sizes_of(points)]
     new += world.noise * rng.standard_normal(counts.shape) / np.sqrt(np.maximum(counts, 1))
     x = np.concatenate([PILOT, points], axis=1)
     weights = np.concatenate([np.ones(y.shape), counts], axis=1)
     used = weights.max(axis=0) > 0
-    theta = fitted(x[:, used], np.concatenate([y, new], axis=1)[:, used], weights[:, used])
-    found, true = answers(theta), world.answers()
+    return Seen(x[:, used], np.concatenate([y, new], axis=1)[:, used], weights[:, used])
+
+
+def outcome(world: World, y: Array, effects: Array, points: Array, counts: Array, rng: np.random.Generator) -> Array:
+    """(draws, 3) errors of the additive fit's answers after runs at points (2, p), counts (draws, p), beside pilots."""
+    runs = seen(world, y, effects, points, counts, rng)
+    found, true = answers(fitted(runs.x, runs.y, runs.weights)), world.answers()
     return np.stack([found[want] - true[want] for want in WANTED], axis=1)
+
+
+def lowest_loss(world: World, runs: Seen, noise: Array) -> tuple[Array, Array]:
+    """(draws,) errors of ln lowest loss as the mean over forms has it, and (draws,) whether its 95 % interval holds it.
+
+    Args:
+        world: the truth.
+        runs: what was measured.
+        noise: (draws,) of one run.
+    """
+    u = np.linspace(SIZES[0], SIZES[-1], 241)
+    at = np.stack([u, TARGET - u])
+    theta = fitted(runs.x, runs.y, runs.weights)
+    found = mean_of_forms(ADDITIVE, Runs(runs.x, runs.y, runs.weights, noise), theta, at)
+    best = found.log_loss.argmin(axis=1)
+    off, sd = (np.take_along_axis(v, best[:, None], axis=1)[:, 0] for v in (found.log_loss, found.sd))
+    off = off - world.answers()["loss"]
+    return off, np.abs(off) <= 1.96 * sd
+
+
+def noise_of(y: Array) -> Array:
+    """(draws,) standard deviation of a run by what the additive fit to a pilot leaves."""
+    left = y - log_loss_of(fitted(PILOT, y, np.ones_like(y)), PILOT)
+    return np.asarray(np.sqrt((left**2).sum(axis=1) / (y.shape[1] - 5)))
 
 
 def pilots(world: World, draws: int, seed: int) -> tuple[Array, Array]:

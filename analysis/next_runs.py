@@ -2,13 +2,13 @@
 
     python analysis/next_runs.py                     # 100 draws a world
     python analysis/next_runs.py --only broken --draws 40
-    python analysis/next_runs.py --draws 60 --again loss   # of recorded worlds, only the planned runs for the loss
+    python analysis/next_runs.py --draws 200 --again loss  # of recorded worlds, only the loss, with draws of its own
 
 A pilot sweep (5 sizes x 5 lengths, three cells of three seeds) is drawn from a known world; the target lies at 64 times
 its dearest run. Each design spends a share of the target's compute; the surface is then fitted to all runs, and its
-answer at the target (best size, lowest loss, exponent) compared with the true one. The ratio of a design is the compute
-at which it reaches the error of the planned runs, over theirs. Designs are laid out around the optimum of each draw's
-own pilot fit, as the planned runs are. Some worlds have another form than the one fitted.
+answer at the target (best size, exponent; of the lowest loss the mean over forms) compared with the true one. The ratio
+of a design is the compute at which it reaches the error of the planned runs, over theirs. Designs are laid out around
+the optimum of each draw's own pilot fit, as the planned runs are. Some worlds have another form than the one fitted.
 
 Writes next_runs.json (worlds already there with as many draws and the same seed are kept) and next_runs.md.
 """
@@ -37,15 +37,20 @@ from designs import (
     WORLDS,
     Array,
     World,
-    answers,
     fitted,
     log_loss_of,
+    lowest_loss,
+    noise_of,
     outcome,
     pilots,
     rms,
+    seen,
     sizes_of,
 )  # fmt: skip
+from next_runs_tables import ORACLES, report, table
 
+from scalelaw.plan.design.beside_one_run import BesideOneRun
+from scalelaw.plan.design.estimated import Estimated
 from scalelaw.plan.design.exchange import choose
 from scalelaw.plan.design.form_error import FormError
 from scalelaw.plan.design.information import Information, Question, Scales
@@ -60,11 +65,6 @@ LADDER = tuple(2.0 ** np.arange(-7, 2.5, 0.5))
 MOST = 24
 DRAWN = 12
 """Surfaces that a choice is averaged over."""
-ENOUGH = 1.3
-ORACLES = "## What could be saved for the loss"
-"""Heads what next_runs_oracle.py adds to next_runs.md."""
-AT_ONCE = "## Every form at once"
-"""Heads what next_runs_at_once.py adds after that."""
 
 
 def grid_of(spend: float) -> Array:
@@ -97,10 +97,11 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
         scales, _ = drawn(len(mine), worlds.jacobian(PILOT)[0], y[k] - fit[k], sizes_of(PILOT), SETTINGS, of_pilot)
         cost = np.exp(cells.sum(axis=0) - TARGET)
         if want != "exponent":
-            if want == "loss":
-                cost = np.where(cells[0] < PILOT[0].min() - 1e-9, np.inf, cost)  # as purchases.py has it
-            started = under_forms(worlds, scales, y[k], cells, want)
-            chosen[k] = choose(started, cost, spend, MOST, searches=1, together=1, wide=want == "loss").counts
+            told: Scenarios | BesideOneRun = under_forms(worlds, scales, y[k], cells, want)
+            if want == "loss":  # as purchases.py has it
+                cost = np.where(cells[0] < PILOT[0].min() - 1e-9, np.inf, cost)
+                told = BesideOneRun.of(told, cost, spend)
+            chosen[k] = choose(told, cost, spend, MOST, searches=1, together=1, wide=want == "loss").counts
             continue
         points, factors = worlds.stencil(want, TARGET)
         question = Question(
@@ -127,135 +128,63 @@ def under_forms(worlds: Worlds, scales: Scales, y: Array, cells: Array, want: Wa
         scales=scales,
     )
     sums = Information.of(question, worlds.jacobian(PILOT), sizes_of(PILOT), np.empty((PILOT.shape[1], 0)))
-    return Scenarios.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
+    how = Estimated if want == "loss" else Scenarios
+    return how.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
 
 
 def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPENDS) -> dict[str, Any]:
     """Root mean square errors of every design at every spend."""
     began = time.perf_counter()
-    y, effects = pilots(world, draws, seed)
-    theta = fitted(PILOT, y, np.ones_like(y))
-    true, found = world.answers(), answers(theta)
-    before = {want: rms(found[want] - true[want]) for want in WANTED}
-    errors: dict[str, dict[str, list[float | None]]] = {"planned": {}}
-    for want in WANTED:
-        errors["planned"][want] = [*of_planned(world, y, effects, theta, want, seed, spends)]
-    for name, design in {**EQUAL, **LARGEST}.items():
-        errors[name] = {want: [] for want in WANTED}
-        for k, spend in enumerate(LADDER):
-            laid = design(theta, spend)
-            off = None if laid is None else outcome(world, y, effects, *laid, np.random.default_rng([seed, 100 + k]))
-            for j, want in enumerate(WANTED):
-                errors[name][want].append(None if off is None else rms(off[:, j]))
-    return {
+    record: dict[str, Any] = {
         "world": str(world), "draws": draws, "seed": seed, "spends": list(spends), "ladder": list(LADDER),
-        "before": before, "errors": errors, "seconds": round(time.perf_counter() - began, 1),
+        "before": {}, "errors": {name: {} for name in ("planned", *EQUAL, *LARGEST)},
     }  # fmt: skip
-
-
-def of_planned(
-    world: World, y: Array, effects: Array, theta: Array, want: Want, seed: int, spends: tuple[float, ...]
-) -> list[float]:
-    """Root mean square errors of the planned runs at every spend."""
-    errors = []
-    for k, spend in enumerate(spends):
-        rng = np.random.default_rng([seed, k, WANTED.index(want)])
-        chosen = planned(theta, y, want, spend, rng)
-        errors.append(rms(outcome(world, y, effects, grid_of(spend), chosen, rng)[:, WANTED.index(want)]))
-    return errors
-
-
-def again(record: dict[str, Any], world: World, want: Want) -> dict[str, Any]:
-    """A record with the planned runs of one question simulated anew, from the same pilots."""
-    y, effects = pilots(world, record["draws"], record["seed"])
-    theta = fitted(PILOT, y, np.ones_like(y))
-    errors = of_planned(world, y, effects, theta, want, record["seed"], tuple(record["spends"]))
-    planned_runs = {**record["errors"]["planned"], want: errors}
-    return {**record, "errors": {**record["errors"], "planned": planned_runs}}
-
-
-def ratio(record: dict[str, Any], name: str, want: Want) -> tuple[float, bool]:
-    """Compute that a design needs over that of the planned runs for equal error, and whether it is a lower bound.
-
-    The planned runs' errors are a straight line in logs, the design's a parabola. Where an error rises with compute
-    again, as that of a wrong form may, its largest value from there on counts: an error that is reached and kept. The
-    geometric mean over the spends, with 4 times the target's compute taken where the design has not got there.
-    """
-    spends = np.log(record["spends"])
-    line = np.polyval(np.polyfit(spends, np.log(record["errors"]["planned"][want]), 1), spends)
-    pairs = zip(record["ladder"], record["errors"][name][want], strict=True)
-    known = np.log([(spend, error) for spend, error in pairs if error is not None])
-    dense = np.linspace(known[0, 0], known[-1, 0], 2001)
-    curve = _kept(np.polyval(np.polyfit(known[:, 0], known[:, 1], 2), dense))
-    reached = [dense[np.argmax(curve <= goal)] if curve[-1] <= goal else np.inf for goal in _kept(line)]
-    bound = bool(np.isinf(reached).any())
-    return float(np.exp(np.mean(np.minimum(reached, dense[-1]) - spends))), bound
-
-
-def _kept(curve: Array) -> Array:
-    """The largest value from each point on."""
-    return np.asarray(np.maximum.accumulate(curve[::-1])[::-1])
-
-
-def lower(record: dict[str, Any], name: str, want: Want) -> list[float]:
-    """Errors of a design over those of the planned runs at each spend that both have."""
-    by_spend = dict(zip(record["ladder"], record["errors"][name][want], strict=True))
-    pairs = zip(record["spends"], record["errors"]["planned"][want], strict=True)
-    found = [(by_spend.get(spend), error) for spend, error in pairs]
-    return [other / error for other, error in found if other is not None]
-
-
-def table(records: list[dict[str, Any]]) -> str:
-    """Markdown: errors of the planned runs, and the ratios of the other designs."""
-    names = [*EQUAL, *LARGEST]
-    heads = ["world", "asked", "error before", *(f"at {s:.2g}" for s in records[0]["spends"]), *names]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for record in records:
-        for want in WANTED:
-            row = [record["world"], want, f"{record['before'][want]:.3g}"]
-            row += [f"{error:.3g}" for error in record["errors"]["planned"][want]]
-            for name in names:
-                value, bound = ratio(record, name, want)
-                text = f"{'> ' if bound else ''}{value:.1f}"
-                row.append(text if value >= ENOUGH else f"**{text}**")
-            lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
-
-
-def report(records: list[dict[str, Any]], origin: dict[str, Any]) -> str:
-    """The table with what it needs to be read and repeated."""
-    lines = []
     for want in WANTED:
-        for group, names in (("equal compute", list(EQUAL)), ("the largest", list(LARGEST))):
-            of = [ratio(record, name, want)[0] for record in records for name in names]
-            shares = [share for record in records for name in names for share in lower(record, name, want)]
-            met, fewer = (
-                f"{sum(value >= limit for value in v)} of {len(v)}" for v, limit in ((of, ENOUGH), (shares, 1))
-            )
-            row = [want, group, met, f"{np.median(of):.1f}", f"{min(of):.2f}", fewer, f"{np.median(shares):.2f}"]
-            lines.append("| " + " | ".join(row) + " |")
-    summary = "\n".join(lines)
-    draws = ", ".join(str(count) for count in sorted({record["draws"] for record in records}))
-    parts = [(want, origin[f"planned {want}"]) for want in WANTED if f"planned {want}" in origin]
-    anew = "".join(f"Planned runs for the {want}: `{o['command']}` at {o['commit']}.\n" for want, o in parts)
-    return f"""# Compute that planned runs save
+        record = again(record, world, want, draws)
+    return {**record, "seconds": round(time.perf_counter() - began, 1)}
 
-`{origin["command"]}` at {origin["commit"]}; {origin["machine"]}.
-{anew}{draws} draws a world, seed {records[0]["seed"]}.
 
-Ratio: compute at which a design reaches, and keeps, the error (root mean square, of ln best size, ln lowest loss,
-exponent) of the planned runs, over theirs; geometric mean over five spends. `>`: not reached with 4 times the target's
-compute at some spend, which then counts as 4. Bold: below {ENOUGH}. Errors at equal spend are those of the other design
-over those of the planned runs.
+def again(record: dict[str, Any], world: World, want: Want, draws: int) -> dict[str, Any]:
+    """A record with one question simulated anew, with its own number of pilots."""
+    seed = record["seed"]
+    y, effects = pilots(world, draws, seed)
+    theta, noise = fitted(PILOT, y, np.ones_like(y)), noise_of(y)
+    empty = np.zeros((2, 0)), np.zeros((draws, 0))
+    laid: dict[str, list[tuple[Array, Array] | None]] = {"before": [empty], "planned": []}
+    for k, spend in enumerate(record["spends"]):
+        rng = np.random.default_rng([seed, k, WANTED.index(want)])
+        laid["planned"].append((grid_of(spend), planned(theta, y, want, spend, rng)))
+    for name, design in {**EQUAL, **LARGEST}.items():
+        laid[name] = [design(theta, spend) for spend in record["ladder"]]
+    errors: dict[str, list[float | None]] = {}
+    inside: dict[str, list[float | None]] = {}
+    for name, designs in laid.items():
+        found: list[tuple[float, float] | tuple[None, None]] = []
+        for k, one in enumerate(designs):
+            rng = np.random.default_rng([seed, WANTED.index(want), k, *name.encode()])
+            found.append((None, None) if one is None else _judged(world, y, effects, one, want, noise, rng))
+        errors[name], inside[name] = [error for error, _ in found], [share for _, share in found]
+    (before,) = errors.pop("before")
+    merged = {name: {**record["errors"][name], want: of} for name, of in errors.items()}
+    changed = {**record, "before": {**record["before"], want: before}, "errors": merged}
+    changed["draws_of"] = {**record.get("draws_of", {}), want: draws}
+    return {**changed, "inside": inside} if want == "loss" else changed
 
-| asked | against | {ENOUGH} or more | median | lowest | planned error lower at equal spend | median ratio of errors |
-|---|---|---|---|---|---|---|
-{summary}
 
-Errors of the planned runs are given at shares of the target's compute.
-
-{table(records)}
-"""
+def _judged(
+    world: World,
+    y: Array,
+    effects: Array,
+    laid: tuple[Array, Array],
+    want: Want,
+    noise: Array,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Root mean square error of an answer, and for the loss the share of 95 % intervals that hold the truth."""
+    if want != "loss":
+        return rms(outcome(world, y, effects, *laid, rng)[:, WANTED.index(want)]), np.nan
+    off, held = lowest_loss(world, seen(world, y, effects, *laid, rng), noise)
+    return rms(off), float(held.mean())
 
 
 def main() -> None:
@@ -264,7 +193,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="worlds whose name holds this")
-    parser.add_argument("--again", choices=WANTED, help="simulate only the planned runs of a question anew")
+    parser.add_argument("--again", choices=WANTED, help="simulate one question of recorded worlds anew, with --draws")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).resolve().parent)
     args = parser.parse_args()
@@ -273,14 +202,18 @@ def main() -> None:
     oracles = f"\n{added[1]}{added[2]}" if added[1] else ""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"worlds": []}
     old = before.pop("worlds")
-    kept = {one["world"]: one for one in old if (one["draws"], one["seed"]) == (args.draws, args.seed)}
+    same = [one for one in old if one["seed"] == args.seed and (args.again or one["draws"] == args.draws)]
+    kept = {one["world"]: one for one in same}
     now = {**provenance(), "command": "python analysis/next_runs.py " + " ".join(sys.argv[1:])}
     del now["noise"]  # of coverage.py
     named = [world for world in WORLDS if args.only in str(world)]
     with ProcessPoolExecutor(args.workers) as pool:
         if args.again:
             todo = [world for world in named if str(world) in kept]
-            found = pool.map(again, [kept[str(world)] for world in todo], todo, [args.again] * len(todo))
+            count = len(todo)
+            found = pool.map(
+                again, [kept[str(world)] for world in todo], todo, [args.again] * count, [args.draws] * count
+            )
             origin = {**before, f"planned {args.again}": now}
         else:
             todo = [world for world in named if str(world) not in kept]

@@ -25,6 +25,7 @@ from coverage import provenance
 from designs import Array, World
 from next_runs_bound import BOUND
 from next_runs_oracle import PILOT, Score, Truth, best, laid
+from next_runs_tables import AT_ONCE, ENOUGH
 
 EXPONENT, NOISE = 0.5, 0.01
 FORMS = ("interaction", "broken", "turned")
@@ -83,13 +84,13 @@ def table(record: dict[str, Any]) -> str:
     lines = ["| " + " | ".join(["weights of " + ", ".join(record["forms"]), "highest mean", *record["forms"]]) + " |"]
     lines.append("|---" * (2 + len(FORMS)) + "|")
     for row in record["rows"]:
-        mean = f"{row['mean']:.2f}" if row["mean"] >= next_runs.ENOUGH else f"**{row['mean']:.2f}**"
+        mean = f"{row['mean']:.2f}" if row["mean"] >= ENOUGH else f"**{row['mean']:.2f}**"
         weights = ", ".join(f"{weight:g}" for weight in row["weights"])
         lines.append(f"| {weights} | {mean} | " + " | ".join(f"{value:.2f}" for value in row["each"]) + " |")
     lowest = min(row["mean"] for row in record["rows"])
     recorded = min(row["mean"] for row in record["rows"] if not row["weights"][2])
     return (
-        f"""{next_runs.AT_ONCE}
+        f"""{AT_ONCE}
 
 {about[2].strip()}
 
@@ -97,8 +98,8 @@ def table(record: dict[str, Any]) -> str:
 
 Exponent {record["exponent"]:g}, noise {record["noise"]:g}; "turned" is an interaction that falls with data rather than
 with size. Root mean square error of the form in the pilot, over noise: {seen}. Bold: below
-{next_runs.ENOUGH}. Lowest of the means: {recorded:.2f} for interaction and broken, {lowest:.2f} with the third form,
-which is none of the worlds above. Designs are searched: neither says that {next_runs.ENOUGH} cannot be had.
+{ENOUGH}. Lowest of the means: {recorded:.2f} for interaction and broken, {lowest:.2f} with the third form,
+which is none of the worlds above. Designs are searched: neither says that {ENOUGH} cannot be had.
 
 """
         + "\n".join(lines)
@@ -113,7 +114,7 @@ def main() -> None:
     origin = {**provenance(), "command": "python analysis/next_runs_at_once.py"}
     (here / "next_runs_at_once.json").write_text(json.dumps(origin | record) + "\n", encoding="utf-8")
     readable = here / "next_runs.md"
-    before, _, after = readable.read_text(encoding="utf-8").partition(next_runs.AT_ONCE)
+    before, _, after = readable.read_text(encoding="utf-8").partition(AT_ONCE)
     _, head, bound = after.partition(BOUND)
     end = f"\n{head}{bound}" if head else ""
     readable.write_text(f"{before.rstrip()}\n\n{table(record)}{end}", encoding="utf-8")

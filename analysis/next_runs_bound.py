@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import next_runs
+import next_runs_tables
 import numpy as np
 from c_optimal import whole
 from coverage import provenance
@@ -145,7 +146,7 @@ def study(world: World, want: Want = "loss") -> dict[str, Any]:
 
 def _cell(values: list[float]) -> str:
     """Geometric mean and lowest."""
-    texts = [f"{value:.2f}" if value >= next_runs.ENOUGH else f"**{value:.2f}**"
+    texts = [f"{value:.2f}" if value >= next_runs_tables.ENOUGH else f"**{value:.2f}**"
              for value in (float(np.exp(np.log(values).mean())), min(values))]  # fmt: skip
     return f"{texts[0]} ({texts[1]})"
 
@@ -164,7 +165,7 @@ def table(records: list[dict[str, Any]]) -> str:
             cells = [_cell(of[key]) if key in of else "" for key in heads[2:]]
             bounds.append("| " + " | ".join([name, most, *cells]) + " |")
         for other, of in record["reached"].items():
-            texts = [f"{v:.2f}" if v >= next_runs.ENOUGH else f"**{v:.2f}**" for v in of["fit"]]
+            texts = [f"{v:.2f}" if v >= next_runs_tables.ENOUGH else f"**{v:.2f}**" for v in of["fit"]]
             same = ", ".join(f"{v:.2f}" for v in of["estimate"])
             found.append("| " + " | ".join([name, other, *texts, same]) + " |")
     return "\n".join([BOUND, "", "\n\n".join(about), "", HOW_TO_READ, "", *bounds, "", REACHED, "", *found]) + "\n"
@@ -175,7 +176,7 @@ Saved: the compute at which the other design reaches, and keeps, an error, over 
 times the target's compute, that counts. Geometric mean over the five spends, the lowest of them in brackets. Numbers
 behind "estimate" and "fit": standard deviation of the amplitudes; against one run. "Every": against the best of the six
 other designs in each world and at each compute, fitted additively. Size: against the four equal layouts. Bold: below
-{next_runs.ENOUGH}: no choice could save that much on average over such worlds, or in all three at that spend."""
+{next_runs_tables.ENOUGH}: no choice could save that much on average over such worlds, or in all three at that spend."""
 
 REACHED = """\
 Reached: against the hardest of the designs named, which are fitted additively; geometric mean over the spends. Last

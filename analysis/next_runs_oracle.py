@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import next_runs
+import next_runs_tables
 import numpy as np
 from coverage import provenance
 from designs import EQUAL, LARGEST, PILOT, SIZES, TARGET, WORLDS, Array, World, fitted, sizes_of
@@ -215,7 +216,7 @@ def study(world: World) -> dict[str, Any]:
     for oracle, own in planned.items():
         errors_of = {"planned": {"loss": own}, **{name: {"loss": column} for name, column in others.items()}}
         record = {"spends": next_runs.SPENDS, "ladder": next_runs.LADDER, "errors": errors_of}
-        ratios[oracle] = {name: round(next_runs.ratio(record, name, "loss")[0], 2) for name in others}
+        ratios[oracle] = {name: round(next_runs_tables.ratio(record, name, "loss")[0], 2) for name in others}
     one = [laid(three[mine], "one run", spend) or np.nan for spend in next_runs.SPENDS]
     shares = {oracle: np.round(np.divide(own, one), 2).tolist() for oracle, own in planned.items()}
     return {"world": str(world), "ratios": ratios, "errors over one run's": shares, "unseen": round(max(bent), 2)}
@@ -228,26 +229,26 @@ def table(records: list[dict[str, Any]]) -> str:
     for record in records:
         for oracle, ratios in record["ratios"].items():
             numbers = min(ratios[name] for name in EQUAL), *(ratios[name] for name in LARGEST)
-            texts = [f"{value:.2f}" if value >= next_runs.ENOUGH else f"**{value:.2f}**" for value in numbers]
+            texts = [f"{value:.2f}" if value >= next_runs_tables.ENOUGH else f"**{value:.2f}**" for value in numbers]
             texts.append(", ".join(f"{share:.2f}" for share in record["errors over one run's"][oracle]))
             row = [record["world"], f"{record['unseen']:.2f}", oracle.removeprefix("knows "), *texts]
             lines.append("| " + " | ".join(row) + " |")
     known = [record["ratios"]["knows not which"] for record in records]
     met = " and in ".join(
-        f"{sum(ratios[name] >= next_runs.ENOUGH for ratios in known)} against {name}" for name in LARGEST
+        f"{sum(ratios[name] >= next_runs_tables.ENOUGH for ratios in known)} against {name}" for name in LARGEST
     )
     about = (__doc__ or "").split("\n\n")[2:4]
     return (
         f"""
-{next_runs.ORACLES}
+{next_runs_tables.ORACLES}
 
 {about[0]}
 
 {about[1].strip()}
 
 Form's error in the pilot: the largest of the three, root mean square over noise: by so little the pilots differ. Equal
-compute: the lowest of the four layouts. Bold: below {next_runs.ENOUGH}. Last column: at the five spends. Of
-{len(records)} worlds the oracle that knows not which saves {next_runs.ENOUGH} or more in {met}.
+compute: the lowest of the four layouts. Bold: below {next_runs_tables.ENOUGH}. Last column: at the five spends. Of
+{len(records)} worlds the oracle that knows not which saves {next_runs_tables.ENOUGH} or more in {met}.
 
 """
         + "\n".join(lines)
@@ -262,8 +263,8 @@ def main() -> None:
     origin = {**provenance(), "command": "python analysis/next_runs_oracle.py"}
     (here / "next_runs_oracle.json").write_text(json.dumps(origin | {"worlds": records}) + "\n", encoding="utf-8")
     kept = json.loads((here / "next_runs.json").read_text(encoding="utf-8"))
-    _, head, after = (here / "next_runs.md").read_text(encoding="utf-8").partition(next_runs.AT_ONCE)
-    text = next_runs.report(kept.pop("worlds"), kept) + table(records) + (f"\n{head}{after}" if head else "")
+    _, head, after = (here / "next_runs.md").read_text(encoding="utf-8").partition(next_runs_tables.AT_ONCE)
+    text = next_runs_tables.report(kept.pop("worlds"), kept) + table(records) + (f"\n{head}{after}" if head else "")
     (here / "next_runs.md").write_text(text, encoding="utf-8")
     print(table(records), file=sys.stdout)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import next_runs
+import next_runs_tables
 import numpy as np
 from coverage import provenance
 from designs import EQUAL, LARGEST, PILOT, TARGET, WORLDS, Array, World, pilots, rms, sizes_of
@@ -81,7 +82,7 @@ def table(records: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for record in records:
         ratios = [record["ratios"][name] for name in names]
-        texts = [f"{value:.2f}" if value >= next_runs.ENOUGH else f"**{value:.2f}**" for value in ratios]
+        texts = [f"{value:.2f}" if value >= next_runs_tables.ENOUGH else f"**{value:.2f}**" for value in ratios]
         lines.append("| " + " | ".join([record["world"], *(f"{e:.3g}" for e in record["errors"]), *texts]) + " |")
     about = (__doc__ or "").split("\n\n")
     return "\n".join(["# What can be reached", "", about[2].strip(), "", *lines]) + "\n"
@@ -95,7 +96,7 @@ def main() -> None:
     for world, record in zip(WORLDS, recorded, strict=True):
         own = errors(world, record["draws"], record["seed"])
         other = {**record, "errors": {**record["errors"], "planned": {"loss": own}}}
-        ratios = {name: next_runs.ratio(other, name, "loss")[0] for name in (*EQUAL, *LARGEST)}
+        ratios = {name: next_runs_tables.ratio(other, name, "loss")[0] for name in (*EQUAL, *LARGEST)}
         records.append({"world": str(world), "errors": own, "ratios": ratios})
         print(records[-1], file=sys.stderr, flush=True)
     origin = {**provenance(), "command": "python analysis/next_runs_reached.py"}

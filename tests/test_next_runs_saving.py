@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
 import designs
 import next_runs
+import next_runs_tables
 
 
 def test_fits_without_noise_give_the_truth():
@@ -44,8 +45,8 @@ def test_a_ratio_is_that_of_the_curves():
             "never": {"size": [100.0] * 9},
         },
     }  # fmt: skip
-    assert next_runs.ratio(record, "other", "size") == (pytest.approx(4, rel=0.01), False)
-    assert next_runs.ratio(record, "never", "size") == (pytest.approx(4 / np.sqrt(0.002), rel=0.01), True)
+    assert next_runs_tables.ratio(record, "other", "size") == (pytest.approx(4, rel=0.01), False)
+    assert next_runs_tables.ratio(record, "never", "size") == (pytest.approx(4 / np.sqrt(0.002), rel=0.01), True)
 
 
 @pytest.mark.slow
@@ -53,4 +54,4 @@ def test_a_ratio_is_that_of_the_curves():
 def test_planned_runs_save_compute(world):
     record = next_runs.study(world, 16, 1, (1 / 32, 1 / 8))
     for names in (designs.EQUAL, designs.LARGEST):
-        assert np.median([next_runs.ratio(record, name, "size")[0] for name in names]) > 1.3
+        assert np.median([next_runs_tables.ratio(record, name, "size")[0] for name in names]) > 1.3

@@ -10,12 +10,14 @@ from scalelaw.errors import UserError
 from scalelaw.plan.budget import extrapolation, flop_of, flop_per_core_hour, largest_flop
 from scalelaw.plan.design import seeds
 from scalelaw.plan.design.basis import Basis, basis_of
+from scalelaw.plan.design.beside_one_run import BesideOneRun
 from scalelaw.plan.design.cells import Cells, cells
 from scalelaw.plan.design.exchange import Counts, choose
 from scalelaw.plan.design.one_run import about_one_run
 from scalelaw.plan.design.questions import Questions
 from scalelaw.plan.design.recipe import next_sweep, recipes
 from scalelaw.plan.design.result import Expected, NextRuns, NextStatus, Purchase
+from scalelaw.plan.design.scenarios import Scenarios
 from scalelaw.plan.design.seeds import Seeds
 from scalelaw.plan.design.worlds import WANTED, Want
 from scalelaw.plan.models import candidates
@@ -77,7 +79,9 @@ def next_runs(
     begun = before if first is None else {one: questions.with_seeds(before[one], first) for one in WANTED}
     left = budget if first is None else budget - first.count * first.flop
     cost = _cost(known, grid) if want == "loss" else grid.flop
-    chosen = choose(begun[want], cost, left, most - (0 if first is None else first.count), wide=want == "loss")
+    told = begun[want]
+    goal = BesideOneRun.of(told, cost, left) if want == "loss" and isinstance(told, Scenarios) else told
+    chosen = choose(goal, cost, left, most - (0 if first is None else first.count), wide=want == "loss")
     after = {one: begun[one].with_counts(chosen.counts) for one in WANTED}
 
     n = known.x.shape[1] - 5
@@ -89,8 +93,8 @@ def next_runs(
         expected = {name: one.unchanged() for name, one in expected.items()}
     else:
         if want == "loss":  # whose best purchase may be one run, as anybody would have it
-            told = about_one_run(begun[want], grid, cost, chosen.counts, left, most, want)
-            sentence += "" if told is None else f"; {told}"
+            single = about_one_run(told, grid, cost, chosen.counts, left, most, want)
+            sentence += "" if single is None else f"; {single}"
         purchases, notes = recipes(runs, _purchases(known, grid, chosen.counts, first, per_hour, unique))
         warnings += notes
     toml, no_toml, asked = None, None, f"Asked: {want} at {aim:.4g} FLOP, spend {budget:.4g} FLOP."

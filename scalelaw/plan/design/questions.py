@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scalelaw.plan.design.basis import Basis
 from scalelaw.plan.design.cells import Cells
+from scalelaw.plan.design.estimated import Estimated
 from scalelaw.plan.design.form_error import FormError
 from scalelaw.plan.design.information import Information, Question, Scales
 from scalelaw.plan.design.scales import drawn
@@ -61,14 +62,16 @@ class Questions:
         return cls(known, grid, log_work, form, scales, sized, run_sizes, cell_sizes)
 
     def information(self, want: Want) -> Told:
-        """What the runs so far say of an answer; of size and loss, under each form that the truth may have."""
+        """What the runs so far say of an answer; of size and loss under each form that the truth may have, of the loss
+        as it is estimated by `plan.average`."""
         worlds, x = self.known.worlds, self.known.x
         if want != "exponent":
             sums = Information.of(
                 self._question(want, 0), worlds.jacobian(x), self.run_sizes, np.empty((x.shape[1], 0))
             )
             stencil, log_loss = worlds.stencil(want, self.log_work), np.log(self.known.runs.val_loss.astype(float))
-            return Scenarios.of(sums, worlds, x, log_loss, self.grid.x, stencil)
+            how = Estimated if want == "loss" else Scenarios
+            return how.of(sums, worlds, x, log_loss, self.grid.x, stencil)
         features = self.form.features(x)
         question = self._question(want, features.shape[1])
         return Information.of(question, worlds.jacobian(x), self.run_sizes, features)
