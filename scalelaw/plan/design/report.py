@@ -43,7 +43,7 @@ def table(plan: NextRuns) -> str:
         *columns(rows, left=(0,)),
         "stderr: what noise, effects of size and an error of the form may do, as expected before the runs. Smallest",
         "effect: a difference from a known value that is seen with 80 % power (5 %, two-sided); 1.41 times as much",
-        "between two such sweeps. The lowest loss is to be read as the mean over forms, predict's \"other forms\".",
+        'between two such sweeps. The lowest loss is to be read as the mean over forms, predict\'s "other forms".',
     ]
     known = "unknown" if plan.noise is None else f"{plan.noise:.3g} of ln loss ({plan.noise_replicates} replicates)"
     shared = "unknown" if plan.size_effect is None else f"about {plan.size_effect:.2g}"
