@@ -144,8 +144,8 @@ def test_to_dict_has_the_promised_keys_and_repeats_to_the_bit(runs):
     assert first == second
     assert list(json.loads(first)) == [
         "variant", "params", "epochs", "images", "peak_lr", "core_hours", "train_flop", "loss", "loss_low", "loss_high",
-        "extrapolation_factor", "status", "warnings", "batch_size", "macs_per_image", "interval", "rate", "neighbours",
-        "alternatives", "caveats", "surface", "cost", "lifetime", "needed", "repetition",
+        "extrapolation_factor", "status", "warnings", "batch_size", "macs_per_image", "interval", "other_forms", "rate",
+        "neighbours", "alternatives", "caveats", "surface", "cost", "lifetime", "needed", "repetition",
     ]  # fmt: skip
     text = str(predict(runs, compute.Budget(times=4)))
     for word in ("budget", "model", "epochs", "learning rate", "loss", "status"):

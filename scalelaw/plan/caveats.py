@@ -11,6 +11,7 @@ GRAVITY: dict[str, str] = {
     "extrapolation": "the budget is more than 10 times the dearest run",
     "interval unknown": "a part of the loss's interval could not be had",
     "roll-outs lean": "surfaces fitted to cheap runs missed the dearer ones mostly to one side",
+    "other forms disagree": "a mean over forms of the surface expects another loss than the fitted one",
     "loss surface": "a warning of the surface's fit",
     "error surface": "a warning of the fit of errors, where the plan is by error",
     "sizes disagree": "equal compute, which assumes no surface, puts the best size elsewhere",

@@ -20,6 +20,7 @@ from scalelaw.plan.inverse import Needed, compute_for
 from scalelaw.plan.lifetime import lifetime
 from scalelaw.plan.machines import Machines, cost_on, machines_for
 from scalelaw.plan.neighbours import neighbours
+from scalelaw.plan.other_forms import OtherForms, other_forms
 from scalelaw.plan.rates import planned_rate
 from scalelaw.plan.recipe import Recipe, recipe_of
 from scalelaw.plan.remarks import (
@@ -27,6 +28,7 @@ from scalelaw.plan.remarks import (
     about_distance,
     about_epochs,
     about_interval,
+    about_other_forms,
     about_ranges,
     about_repeats,
     about_spending,
@@ -186,6 +188,10 @@ def plan_on(
         interval = given.interval(interval, chosen.macs_per_image, seen)
         near = given.among(near, {option.variant: option.macs_per_image for option in options}, interval.loss)
     caveats += about_interval(interval, ground.quantity)
+    others: OtherForms | None = None
+    if ground.quantity == "loss" and not told:
+        others = other_forms(ground, interval.spread, chosen.macs_per_image, seen)
+        caveats += about_other_forms(interval, others)
     caveats += about_ranges(ground, chosen, seen)
     if given is None:
         caveats += about_epochs(ground, seen)
@@ -235,6 +241,7 @@ def plan_on(
         lifetime=used,
         repeats=given,
         quantity=ground.quantity,
+        other_forms=others,
     )
 
 

@@ -13,9 +13,11 @@ from scalelaw.frontiers.minima import exact_trends, minima
 from scalelaw.frontiers.surface import fit_surface
 from scalelaw.plan.budget import extrapolation
 from scalelaw.plan.caveats import Caveat
+from scalelaw.plan.design.forms import NAMES
 from scalelaw.plan.ground import Ground
 from scalelaw.plan.interval import LossInterval
 from scalelaw.plan.models import Candidate
+from scalelaw.plan.other_forms import OtherForms
 from scalelaw.plan.repeats import Repeats
 
 ONE_SIDED = 3
@@ -53,6 +55,24 @@ def about_interval(interval: LossInterval, quantity: str = "loss") -> list[Cavea
                                      f"{side} what was measured, by {100 * abs(np.expm1(form.bias)):.0f} % on average.")
         )  # fmt: skip
     return found
+
+
+def about_other_forms(interval: LossInterval, others: OtherForms | None) -> list[Caveat]:
+    """Says when the surface and the mean over forms expect losses that the other's interval does not hold."""
+    if others is None:
+        return []
+    outside = not others.low <= interval.loss <= others.high
+    if interval.low is not None and interval.high is not None:
+        outside = outside or not interval.low <= others.loss <= interval.high
+    if not outside:
+        return []
+    name = others.likeliest
+    likeliest = f"{name} is likeliest ({100 * others.weights[name]:.0f} %)"
+    favoured = f"of the forms {likeliest}" if name == NAMES[0] else f"the runs favour another form: {likeliest}"
+    return [
+        Caveat("other forms disagree", f"the mean over forms of the surface is {others.loss:.4f}, the fitted form's "
+                                       f"loss {interval.loss:.4f}; {favoured}.")
+    ]  # fmt: skip
 
 
 def about_ranges(ground: Ground, chosen: Candidate, seen: float) -> list[Caveat]:

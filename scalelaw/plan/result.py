@@ -12,6 +12,7 @@ from scalelaw.plan.interval import LossInterval
 from scalelaw.plan.inverse import Needed
 from scalelaw.plan.lifetime import Lifetime
 from scalelaw.plan.neighbours import Neighbour
+from scalelaw.plan.other_forms import OtherForms
 from scalelaw.plan.rates import PlannedRate
 from scalelaw.plan.recipe import Recipe, Setting, toml_of
 from scalelaw.plan.repeats import Repeats
@@ -68,6 +69,7 @@ class Plan:
         needed: the compute that a loss takes, where that set the budget.
         repeats: what so many unique images mean, where they were asked for.
         quantity: what is called loss here, in words: an error, where the plan is by error.
+        other_forms: the loss where the surface's form is not taken for granted; None where that cannot be said.
     """
 
     variant: str
@@ -93,6 +95,7 @@ class Plan:
     needed: Needed | None = None
     repeats: Repeats | None = None
     quantity: str = "loss"
+    other_forms: OtherForms | None = None
 
     @property
     def peak_lr(self) -> float | None:
@@ -143,6 +146,7 @@ class Plan:
             "batch_size": self.batch_size,
             "macs_per_image": self.macs_per_image,
             "interval": self.interval.to_dict(),
+            "other_forms": None if self.other_forms is None else self.other_forms.to_dict(),
             "rate": None if self.rate is None else self.rate.to_dict(),
             "neighbours": [one.to_dict() for one in self.neighbours],
             "alternatives": [{"variant": variant, "loss": loss} for variant, loss in self.alternatives],
@@ -176,6 +180,8 @@ class Plan:
         ]
         for name, part in self.interval.parts.items():
             rows.append((name, "unknown" if part is None else part.text(self.loss)))
+        if self.other_forms is not None:
+            rows.append(("other forms", str(self.other_forms)))
         rows += [(one.name, str(one)) for one in self.neighbours]
         if self.repeats is not None:
             rows += self.repeats.rows()
