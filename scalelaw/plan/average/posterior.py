@@ -16,8 +16,8 @@ LONGEST = 1.0
 """No parameter moves further in a step."""
 STILL = 1e-6
 """A row whose cost falls by less has arrived."""
-FLATTEST, STEEPEST, NO_FLOOR = 0.02, 2.0, -12.0
-"""Bounds of the exponents, and of ln E from below."""
+FLATTEST, STEEPEST, NO_FLOOR = 0.02, 2.0, 12.0
+"""Bounds of the exponents; how far below the prior's mean ln E may come, whatever the loss's unit."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def _mode(bent: Bent, runs: Runs, prior: Prior, start: Array) -> tuple[Array, Ar
     theta[:, bent.free] = start[:, bent.free]
     cost = _cost(bent, runs, prior, theta)
     damping = np.full(len(theta), 1e-3)
-    low = np.array([NO_FLOOR, -np.inf, -np.inf, FLATTEST, FLATTEST, -np.inf])
+    low = np.tile([-np.inf, -np.inf, -np.inf, FLATTEST, FLATTEST, -np.inf], (len(theta), 1))
+    low[:, 0] = prior.mean[:, 0] - NO_FLOOR
     high = np.array([np.inf, np.inf, np.inf, STEEPEST, STEEPEST, np.inf])
     for _ in range(STEPS):
         curvature, descent = _curvature(bent, runs, prior, theta)
