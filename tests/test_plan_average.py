@@ -177,16 +177,26 @@ def test_rows_know_nothing_of_each_other():
     noises = np.array([0.002, 0.02, 0.1])
     rows = [drawn(TRUTH, form, True, noise, seed=form) for form, noise in enumerate(noises)]
     many = Runs(X, np.concatenate([one.log_loss for one in rows]), np.ones((3, X.shape[1])), noises)
-    many.weights[1, ::2] = 0
-    many.log_loss[1, ::2] = 5.0
     at = DEAREST[:, None] + np.log([[1.0, 4.0]])
     starts = np.tile(natural(TRUTH), (3, 1))
     together = mean_of_forms(LAW, many, starts, at)
     for k in range(3):
-        one = Runs(X, many.log_loss[[k]], many.weights[[k]], noises[[k]])
-        alone = mean_of_forms(LAW, one, starts[[k]], at)
+        alone = mean_of_forms(LAW, rows[k], starts[[k]], at)
         for name in ("log_loss", "sd", "weights", "floor"):
             assert getattr(together, name)[k] == pytest.approx(getattr(alone, name)[0], rel=1e-3, abs=1e-5), name
+
+
+def test_runs_of_no_weight_say_nothing():
+    """Nor do they move a break; the unit of size, which they move, hardly matters."""
+    runs = drawn(np.r_[TRUTH[:5], 3.0], NAMES.index("break of size"), True, 0.003)
+    kept = X[0] < X[0].max() - 1
+    at = DEAREST[:, None] + np.log(4)
+    few = Runs(X[:, kept], runs.log_loss[:, kept], runs.weights[:, kept], runs.noise)
+    emptied = Runs(X, np.where(kept, runs.log_loss, -3.0), np.where(kept, 1.0, 0.0)[None], runs.noise)
+    one, other = (mean_of_forms(LAW, some, natural(TRUTH), at) for some in (few, emptied))
+    assert other.log_loss == pytest.approx(one.log_loss, abs=0.02 * float(one.sd[0, 0]))
+    assert other.sd == pytest.approx(one.sd, rel=0.02)
+    assert other.weights == pytest.approx(one.weights, abs=0.01)
 
 
 @pytest.mark.parametrize("unit", [1e-6, 7.0, 1e4])
