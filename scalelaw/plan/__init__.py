@@ -12,6 +12,7 @@ from scalelaw.plan.lifetime import Lifetime
 from scalelaw.plan.machines import Machines
 from scalelaw.plan.models import Candidate, candidates
 from scalelaw.plan.neighbours import Neighbour
+from scalelaw.plan.other_forms import OtherForms
 from scalelaw.plan.planning import predict, predict_for
 from scalelaw.plan.purchases import next_runs
 from scalelaw.plan.rates import PlannedRate
@@ -31,6 +32,7 @@ __all__ = [
     "Needed",
     "Neighbour",
     "NextRuns",
+    "OtherForms",
     "Part",
     "Plan",
     "PlannedRate",
