@@ -16,6 +16,8 @@ LONGEST = 1.0
 """No parameter moves further in a step."""
 STILL = 1e-6
 """A row whose cost falls by less has arrived."""
+STUCK = 1e6
+"""So has one that must be damped as much."""
 FLATTEST, STEEPEST, NO_FLOOR = 0.02, 2.0, 12.0
 """Bounds of the exponents; how far below the prior's mean ln E may come, whatever the loss's unit."""
 
@@ -125,17 +127,19 @@ def _mode(bent: Bent, runs: Runs, prior: Prior, start: Array) -> tuple[Array, Ar
     low = np.tile([-np.inf, -np.inf, -np.inf, FLATTEST, FLATTEST, -np.inf], (len(theta), 1))
     low[:, 0] = prior.mean[:, 0] - NO_FLOOR
     high = np.array([np.inf, np.inf, np.inf, STEEPEST, STEEPEST, np.inf])
+    done = np.zeros(len(theta), bool)  # a row moves no more than it would alone
     for _ in range(STEPS):
         curvature, descent = _curvature(bent, runs, prior, theta)
         damped = curvature * (1 + damping[:, None, None] * np.eye(6))
         step = np.clip(np.linalg.solve(damped, descent[:, :, None])[:, :, 0], -LONGEST, LONGEST)
         tried = np.clip(theta + step, low, high)
         then = _cost(bent, runs, prior, tried)
-        better = then < cost
-        arrived = better & (cost - then < STILL)
+        better = (then < cost) & ~done
+        done |= better & (cost - then < STILL)
         theta = np.where(better[:, None], tried, theta)
         cost = np.where(better, then, cost)
         damping = np.clip(np.where(better, damping / 5, damping * 5), 1e-9, 1e9)
-        if (arrived | (damping >= 1e6)).all():
+        done |= damping >= STUCK
+        if done.all():
             break
     return theta, cost
