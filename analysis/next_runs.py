@@ -128,8 +128,8 @@ def under_forms(worlds: Worlds, scales: Scales, y: Array, cells: Array, want: Wa
         scales=scales,
     )
     sums = Information.of(question, worlds.jacobian(PILOT), sizes_of(PILOT), np.empty((PILOT.shape[1], 0)))
-    how = Estimated if want == "loss" else Scenarios
-    return how.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
+    told = Scenarios.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
+    return Estimated.learnt(told) if want == "loss" else told
 
 
 def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPENDS) -> dict[str, Any]:

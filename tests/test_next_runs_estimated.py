@@ -18,9 +18,7 @@ SHAPE = len(WORLDS.theta), len(NAMES)
 
 
 def estimated(noise=NOISE, size=0.0):
-    plain = scenarios(noise, size)
-    y = WORLDS.log_loss(RUNS)[0]
-    return Estimated.of(plain.sums, WORLDS, RUNS, y, CELLS, WORLDS.stencil("loss", WORK))
+    return Estimated.learnt(scenarios(noise, size))
 
 
 def rows(told, counts, world, form):

@@ -15,7 +15,8 @@ import designs
 from scalelaw.laws import ChanceSizeData, SizeData
 from scalelaw.plan.average import mean_of_forms
 from scalelaw.plan.average.bent import Bent
-from scalelaw.plan.average.posterior import FLATTEST, STEEPEST, Prior, Runs, posterior
+from scalelaw.plan.average.posterior import Prior, Runs, posterior
+from scalelaw.plan.design.basis import FLATTEST, STEEPEST
 from scalelaw.plan.design.forms import NAMES
 
 LAW = SizeData(E=1.0, A=1.0, B=1.0, alpha=1.0, beta=1.0)

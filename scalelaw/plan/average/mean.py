@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from scalelaw.laws import Split
 from scalelaw.plan.average.bent import ADDITIVE, Bent
-from scalelaw.plan.average.posterior import FLATTEST, STEEPEST, Prior, Runs, posterior
+from scalelaw.plan.average.posterior import Prior, Runs, posterior
+from scalelaw.plan.design.basis import FLATTEST, HIGHEST, STEEPEST
 from scalelaw.plan.design.forms import NAMES
 
 Array = NDArray[np.float64]
@@ -19,8 +20,6 @@ PLAIN = 0.5
 """Probability, before any run, that the truth is of the fitted form; the others share the rest."""
 FLOORED = 0.5
 """Probability, before any run, that the loss has a floor above 0."""
-HIGHEST = 10.0
-"""S of a loss of guessing, of which nothing is known, over that loss."""
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.plan.average.bent import Bent
+from scalelaw.plan.design.basis import FLATTEST, STEEPEST
 
 Array = NDArray[np.float64]
 
 STEPS = 60
+"""At most; a row of the recorded demo takes about twenty."""
 LONGEST = 1.0
 """No parameter moves further in a step."""
 STILL = 1e-6
 """A row whose cost falls by less has arrived."""
 STUCK = 1e6
 """So has one that must be damped as much."""
-FLATTEST, STEEPEST, NO_FLOOR = 0.02, 2.0, 12.0
-"""Bounds of the exponents; how far below the prior's mean ln E may come, whatever the loss's unit."""
+NO_FLOOR = 12.0
+"""How far below the prior's mean ln E may come, whatever the loss's unit."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.plan.design.information import Information
 from scalelaw.plan.design.scenarios import Scenarios
-from scalelaw.plan.design.worlds import Worlds
 
 Array = NDArray[np.float64]
 
@@ -19,8 +17,8 @@ Array = NDArray[np.float64]
 class Estimated(Scenarios):
     """Scenarios whose departure's factor is one more parameter, normal about 0 as the runs there are leave it.
 
-    Further runs tell the factor by what no parameter of the surface explains of them, I over the noise's variance; of
-    the squared error that an additive estimate would make 1 / (1 + I) stays.
+    Further runs tell the factor by what no parameter of the surface explains of its departure there: with I the sum of
+    squares of that over the variance of a run's noise, 1 / (1 + I) of the squared error of an additive estimate stays.
 
     Attributes:
         squares: (worlds, forms) sums over the runs of the departure's squares.
@@ -31,17 +29,8 @@ class Estimated(Scenarios):
     known: Array
 
     @classmethod
-    def of(
-        cls,
-        sums: Information,
-        worlds: Worlds,
-        runs: Array,
-        log_loss: Array,
-        cells: Array,
-        stencil: tuple[Array, Array],
-    ) -> Self:
-        """As `Scenarios.of`."""
-        plain = Scenarios.of(sums, worlds, runs, log_loss, cells, stencil)
+    def learnt(cls, plain: Scenarios) -> Self:
+        """Of scenarios of the runs there are."""
         squares = (plain.at_runs**2).sum(axis=2)
         found = cls(**vars(plain), squares=squares, known=np.zeros_like(squares))
         return replace(found, known=found._unexplained())

@@ -70,8 +70,8 @@ class Questions:
                 self._question(want, 0), worlds.jacobian(x), self.run_sizes, np.empty((x.shape[1], 0))
             )
             stencil, log_loss = worlds.stencil(want, self.log_work), np.log(self.known.runs.val_loss.astype(float))
-            how = Estimated if want == "loss" else Scenarios
-            return how.of(sums, worlds, x, log_loss, self.grid.x, stencil)
+            told = Scenarios.of(sums, worlds, x, log_loss, self.grid.x, stencil)
+            return Estimated.learnt(told) if want == "loss" else told
         features = self.form.features(x)
         question = self._question(want, features.shape[1])
         return Information.of(question, worlds.jacobian(x), self.run_sizes, features)
