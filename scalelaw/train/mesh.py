@@ -41,6 +41,11 @@ class Layout:
         return self.data * self.params
 
     @property
+    def lengths(self) -> dict[str, int]:
+        """Devices along every axis of the mesh."""
+        return dict(zip(AXES, (self.data, self.params), strict=True))
+
+    @property
     def parts(self) -> int:
         """A batch must be a multiple of it: devices times accumulated parts."""
         return self.devices * self.accumulate

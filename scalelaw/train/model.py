@@ -81,7 +81,7 @@ class Model:
             rates |= {"dropout": self.rules.dropout, "stochastic_depth": self.rules.stochastic_depth}
             keys["keys"] = _keys(key, inputs)
 
-        weight = lax.psum(jnp.sum(weights), AXES)
+        weight = self._over(AXES, jnp.sum(weights))
         total = weight if self.layout.accumulate == 1 else self.batch_size
 
         def loss_of(parts: Any, rows: tuple[Inputs, jax.Array, dict[str, jax.Array]]) -> jax.Array:
@@ -93,8 +93,8 @@ class Model:
         pieces = pieces_of(len(weights), max(self.variant.widths)) if self._ready.standardises else 1
         loss, parts = _summed(jax.value_and_grad(loss_of), params, (inputs, weights, keys), pieces)
         # Where parameters are cut, the gradient of gathering them has summed over that axis already.
-        gradients = self._where_cut(parts, lambda x, _: lax.psum(x, AXES[0]), lambda x: lax.psum(x, AXES))
-        return {"loss": lax.psum(loss, AXES), "weight": weight / total, "gradients": gradients}
+        gradients = self._where_cut(parts, lambda x, _: self._over(AXES[:1], x), lambda x: self._over(AXES, x))
+        return {"loss": self._over(AXES, loss), "weight": weight / total, "gradients": gradients}
 
     def ascent_gradients(
         self, params: Any, arrays: Arrays, inputs: Inputs, weights: jax.Array, key: jax.Array | None, part: jax.Array
@@ -129,7 +129,12 @@ class Model:
         wrong = jnp.argmax(logits, axis=-1) != labels
         losses = cross_entropy(logits, labels)
         found = {"loss": jnp.sum(losses * weights), "wrong": jnp.sum(wrong * weights), "images": jnp.sum(weights)}
-        return dict(lax.psum(found, AXES))
+        return dict(self._over(AXES, found))
+
+    def _over(self, axes: tuple[str, ...], tree: Any) -> Any:
+        """The sum over axes of the mesh. One of a single device is left out: XLA copies all that is summed over it."""
+        long = tuple(axis for axis in axes if self.layout.lengths[axis] > 1)
+        return lax.psum(tree, long) if long else tree
 
     def _opened(self, parts: Any) -> Any:
         """The parameters as the network takes them, from a device's parts of them."""

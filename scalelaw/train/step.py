@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from scalelaw import architecture
 from scalelaw.sweep.recipes import Recipe
-from scalelaw.train import kept
+from scalelaw.train import kept, memory
 from scalelaw.train import mesh as meshes
 from scalelaw.train.data import Batch, Order, Source
 from scalelaw.train.data.source import Arrays
@@ -83,6 +83,7 @@ def build(
     making = _Making(functions, functions.start(0))
     evaluate = making.evaluate()
     train = making.train() if layout.accumulate == 1 else making.train_in_parts()
+    memory.fill_holes()
     return Programs(
         train=train,
         evaluate=evaluate,
