@@ -50,7 +50,7 @@ from designs import (
 from next_runs_tables import ORACLES, report, table
 
 from scalelaw.plan.design.beside_one_run import BesideOneRun
-from scalelaw.plan.design.estimated import Estimated
+from scalelaw.plan.design.estimated import Estimated, Ground
 from scalelaw.plan.design.exchange import choose
 from scalelaw.plan.design.form_error import FormError
 from scalelaw.plan.design.information import Information, Question, Scales
@@ -63,6 +63,8 @@ SPENDS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
 LADDER = tuple(2.0 ** np.arange(-7, 2.5, 0.5))
 """The same for the other designs: their curves are followed further."""
 MOST = 24
+MOST_OF_LOSS = 48
+"""As `scalelaw plan` has it; best size and exponent were simulated with fewer."""
 DRAWN = 12
 """Surfaces that a choice is averaged over."""
 
@@ -96,12 +98,14 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
         worlds = Worlds(mine, centre)
         scales, _ = drawn(len(mine), worlds.jacobian(PILOT)[0], y[k] - fit[k], sizes_of(PILOT), SETTINGS, of_pilot)
         cost = np.exp(cells.sum(axis=0) - TARGET)
-        if want != "exponent":
-            told: Scenarios | BesideOneRun = under_forms(worlds, scales, y[k], cells, want)
-            if want == "loss":  # as purchases.py has it
-                cost = np.where(cells[0] < PILOT[0].min() - 1e-9, np.inf, cost)
-                told = BesideOneRun.of(told, cost, spend)
-            chosen[k] = choose(told, cost, spend, MOST, searches=1, together=1, wide=want == "loss").counts
+        if want == "loss":
+            ground = Ground.of(worlds, scales, PILOT, cells, sizes_of(cells), want, TARGET)
+            beside = BesideOneRun.of(Estimated.of(ground, PILOT, sizes_of(PILOT), y[k]).apart(), cost, spend)
+            chosen[k] = choose(beside, cost, spend, MOST_OF_LOSS, together=1, wide=True).counts
+            continue
+        if want == "size":
+            told = under_forms(worlds, scales, y[k], cells, want)
+            chosen[k] = choose(told, cost, spend, MOST, searches=1, together=1).counts
             continue
         points, factors = worlds.stencil(want, TARGET)
         question = Question(
@@ -118,7 +122,7 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
 
 
 def under_forms(worlds: Worlds, scales: Scales, y: Array, cells: Array, want: Want) -> Scenarios:
-    """What a pilot's ln L (runs,) says of the best size or the loss at the target."""
+    """What a pilot's ln L (runs,) says of the best size at the target."""
     question = Question(
         gradient=worlds.gradient(want, TARGET),
         jacobian=worlds.jacobian(cells),
@@ -128,8 +132,7 @@ def under_forms(worlds: Worlds, scales: Scales, y: Array, cells: Array, want: Wa
         scales=scales,
     )
     sums = Information.of(question, worlds.jacobian(PILOT), sizes_of(PILOT), np.empty((PILOT.shape[1], 0)))
-    told = Scenarios.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
-    return Estimated.learnt(told) if want == "loss" else told
+    return Scenarios.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
 
 
 def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPENDS) -> dict[str, Any]:

@@ -22,7 +22,7 @@ GRID = Cells(
 
 
 def _said(start, counts, spend):
-    return about_one_run(start, GRID, GRID.flop, np.array(counts), spend, 12, "loss")
+    return about_one_run(start, GRID, np.array(counts), spend, 12, "loss")
 
 
 def _numbers(said):
@@ -38,7 +38,7 @@ def test_its_numbers_are_those_of_the_run_alone_and_of_the_best_cheaper_runs(for
     counts[dearest] = 1
     said = _said(start, counts, spend)
     affordable = np.where(GRID.flop <= GRID.flop[dearest] / 2, GRID.flop, 1e9)  # second method: a cost beyond the spend
-    cheaper = choose(start, affordable, spend, 12, wide=True)
+    cheaper = choose(start, affordable, spend, 12, together=1, wide=True)
     alone = score(start.with_counts(counts))
     assert _numbers(said) == pytest.approx(np.exp([alone / 2, cheaper.score / 2]), rel=0.01)
     assert GRID.models[GRID.model[dearest]].variant in said

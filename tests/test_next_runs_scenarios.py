@@ -114,9 +114,8 @@ def test_a_wide_search_finds_what_a_plain_one_leaves(share):
     assert wide.spent <= spend * (1 + 1e-9)
 
 
-def test_no_model_smaller_than_the_smallest_is_bought_for_the_loss(runs):  # noqa: F811
+def test_models_smaller_than_the_smallest_may_be_bought_for_the_loss(runs):  # noqa: F811
     larger = runs.where(runs.variant != "N0")
     plan = sl.next_runs(larger, TARGET, SPEND, "loss")
-    assert plan.runs
-    assert min(one.macs_per_image for one in plan.runs) >= float(larger.macs_per_image.min())
+    assert min(one.macs_per_image for one in plan.runs) < float(larger.macs_per_image.min())
     assert plan.expected["loss"].after < plan.expected["loss"].before

@@ -23,14 +23,16 @@ LAW = SizeData(E=1.0, A=1.0, B=1.0, alpha=1.0, beta=1.0)
 CHANCE = ChanceSizeData(E=1.0, A=1.0, B=1.0, alpha=1.0, beta=1.0, L0=3.0, p=4.0)
 X = np.log(2) * np.stack([np.repeat(np.arange(5.0), 5), np.tile(np.arange(5.0), 5)]) + np.log([[1e6], [1e5]])
 CENTRE = X.mean(axis=1)
+HALF = (X.max(axis=1) - X.min(axis=1)) / 2
 DEAREST = X.max(axis=1)
 EIGHT = list(product(range(len(NAMES)), (True, False)))
 ADDITIVE, INTERACTION = NAMES.index("additive"), NAMES.index("interaction")
 
 
-def sum_by_hand(theta, form, floored, x, breaks=CENTRE):
-    """(points,) E + A N^-alpha + B D^-beta and the departure, of one ln E, ln A, ln B, alpha, beta, factor."""
-    e, a, b, alpha, beta, factor = theta
+def sum_by_hand(theta, form, floored, x):
+    """(points,) E + A N^-alpha + B D^-beta and the departure, of one ln E, ln A, ln B, alpha, beta, factor, place."""
+    e, a, b, alpha, beta, factor, place = theta
+    breaks = CENTRE + place * HALF
     size, data = np.exp(a - alpha * (x[0] - CENTRE[0])), np.exp(b - beta * (x[1] - CENTRE[1]))
     past = [np.log(1 + np.exp(2 * (x[axis] - breaks[axis]))) / 2 for axis in (0, 1)]
     if NAMES[form] == "break of size":
@@ -42,7 +44,7 @@ def sum_by_hand(theta, form, floored, x, breaks=CENTRE):
 
 
 def bent(form, floored, law=LAW, rows=1):
-    return Bent(law, tuple(CENTRE), form, np.tile(CENTRE, (rows, 1)), floored)
+    return Bent(law, tuple(CENTRE), form, np.tile(CENTRE, (rows, 1)), np.tile(HALF, (rows, 1)), floored)
 
 
 def drawn(theta, form, floored, noise, rows=1, seed=0):
@@ -63,13 +65,13 @@ def natural(theta):
 @pytest.mark.parametrize(("form", "floored"), EIGHT)
 def test_surfaces_and_derivatives(form, floored, law):
     rng = np.random.default_rng(form)
-    theta = np.array([-1.0, 0.1, -0.2, 0.4, 0.3, 0.5]) + 0.2 * rng.standard_normal((3, 6))
+    theta = np.array([-1.0, 0.1, -0.2, 0.4, 0.3, 0.5, 0.1]) + 0.2 * rng.standard_normal((3, 7))
     surface = bent(form, floored, law, rows=3)
     value, jacobian = surface.log_loss(theta, X)
     wanted = np.log([law.of_sum(sum_by_hand(one, form, floored, X)) for one in theta])
     assert value == pytest.approx(wanted, abs=1e-12)
     step = 1e-5
-    for k in range(6):
+    for k in range(7):
         up, down = theta.copy(), theta.copy()
         up[:, k] += step
         down[:, k] -= step
@@ -81,14 +83,14 @@ def test_surfaces_and_derivatives(form, floored, law):
             assert np.abs(slope).max() == 0
 
 
-TRUTH = np.array([np.log(0.5), np.log(0.6), np.log(0.5), 0.45, 0.4, 1.0])
+TRUTH = np.array([np.log(0.5), np.log(0.6), np.log(0.5), 0.45, 0.4, 1.0, 0.2])
 
 
 def residuals_by_hand(theta, form, floored, runs, prior):
     """Whose squares sum to the cost: misses over the noise, and distances from the prior."""
     S = sum_by_hand(theta, form, floored, X)
     if not (S > 0).all():
-        return np.full(X.shape[1] + 6, 1e6)
+        return np.full(X.shape[1] + 7, 1e6)
     return np.r_[(runs.log_loss[0] - np.log(S)) / runs.noise[0], (theta - prior.mean[0]) / prior.sd]
 
 
@@ -100,9 +102,9 @@ def test_modes_are_those_of_another_search(form, floored, noise):
     surface = bent(form, floored)
     start = prior.mean.copy()
     start[:, :5] = TRUTH[:5]
-    found = posterior(surface, runs, prior, [start])
-    low = np.array([-np.inf, -np.inf, -np.inf, FLATTEST, FLATTEST, -np.inf])
-    high = np.array([np.inf, np.inf, np.inf, STEEPEST, STEEPEST, np.inf])
+    found = posterior(surface, runs, prior, [start, TRUTH[None]])
+    low = np.array([-np.inf, -np.inf, -np.inf, FLATTEST, FLATTEST, -np.inf, -1])
+    high = np.array([np.inf, np.inf, np.inf, STEEPEST, STEEPEST, np.inf, 1])
     others = [
         least_squares(residuals_by_hand, begin, bounds=(low, high), args=(form, floored, runs, prior), xtol=1e-12)
         for begin in (prior.mean[0], TRUTH)
@@ -112,7 +114,7 @@ def test_modes_are_those_of_another_search(form, floored, noise):
     spread = np.sqrt(np.diag(found.covariance[0]))
     off = (found.theta[0] - other.x)[surface.free] / spread[surface.free]
     assert np.abs(off).max() < 0.05
-    fixed = sorted(set(range(6)) - set(surface.free))
+    fixed = sorted(set(range(7)) - set(surface.free))
     assert found.theta[0, fixed] == pytest.approx(prior.mean[0, fixed])
     assert (found.covariance[0][fixed] == 0).all()
 
@@ -153,7 +155,7 @@ def test_the_runs_form_gets_the_weight():
     plain = weights_of(TRUTH, ADDITIVE, True, noise=0.0003)
     assert np.median(plain.weights[:, ADDITIVE]) > 0.8
     for form in range(1, len(NAMES)):
-        strong = weights_of(np.r_[TRUTH[:5], 2.0 if form == INTERACTION else 4.0], form, True, noise=0.002)
+        strong = weights_of(np.r_[TRUTH[:5], 2.0 if form == INTERACTION else 4.0, 0.2], form, True, noise=0.002)
         assert np.median(strong.weights[:, form]) > 0.9, NAMES[form]
         assert np.median(strong.weights[:, ADDITIVE]) < 0.05
     assert plain.weights.sum(axis=1) == pytest.approx(np.ones(10))
@@ -189,7 +191,7 @@ def test_rows_know_nothing_of_each_other():
 
 def test_runs_of_no_weight_say_nothing():
     """Nor do they move a break; the unit of size, which they move, hardly matters."""
-    runs = drawn(np.r_[TRUTH[:5], 3.0], NAMES.index("break of size"), True, 0.003)
+    runs = drawn(np.r_[TRUTH[:5], 3.0, 0.2], NAMES.index("break of size"), True, 0.003)
     kept = X[0] < X[0].max() - 1
     at = DEAREST[:, None] + np.log(4)
     few = Runs(X[:, kept], runs.log_loss[:, kept], runs.weights[:, kept], runs.noise)

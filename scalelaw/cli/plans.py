@@ -17,7 +17,7 @@ def plan(
     spend: float,
     want: Annotated[Want, arg(name="for")] = "size",
     unit: Literal["core-hours", "flop", "times"] = "core-hours",
-    most: int = 24,
+    most: int = 48,
     far: bool = False,
     toml: TomlFile = None,
     column: Column = (),
@@ -28,8 +28,7 @@ def plan(
     Args:
         target: The budget that is asked about.
         spend: What the chosen runs may cost together.
-        want: The best size at the target, the lowest loss there, or the exponent of the best size in compute. For the
-            loss no model smaller than those tried is proposed.
+        want: The best size at the target, the lowest loss there, or the exponent of the best size in compute.
         unit: Of target and spend: TPU-v4 core-hours, FLOP, or multiples of the largest finished run.
         most: At most so many runs.
         far: Allow a target more than 100 times the largest finished run.

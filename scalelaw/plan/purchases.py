@@ -12,12 +12,12 @@ from scalelaw.plan.design import seeds
 from scalelaw.plan.design.basis import Basis, basis_of
 from scalelaw.plan.design.beside_one_run import BesideOneRun
 from scalelaw.plan.design.cells import Cells, cells
+from scalelaw.plan.design.estimated import Estimated
 from scalelaw.plan.design.exchange import Counts, choose
 from scalelaw.plan.design.one_run import about_one_run
 from scalelaw.plan.design.questions import Questions
 from scalelaw.plan.design.recipe import next_sweep, recipes
 from scalelaw.plan.design.result import Expected, NextRuns, NextStatus, Purchase
-from scalelaw.plan.design.scenarios import Scenarios
 from scalelaw.plan.design.seeds import Seeds
 from scalelaw.plan.design.worlds import WANTED, Want
 from scalelaw.plan.models import candidates
@@ -26,7 +26,7 @@ from scalelaw.text import counted
 
 Array = NDArray[np.float64]
 
-MOST_RUNS = 24
+MOST_RUNS = 48
 """Runs bought at once; the results of these say better than today's fit what to buy after them."""
 WORTH = 0.02
 """Share by which the expected error must fall, else no run is said to help."""
@@ -48,8 +48,7 @@ def next_runs(
         runs: all runs of a sweep.
         target: the budget that is asked about.
         spend: what the runs may cost together.
-        want: the best size at the target, the lowest loss there, or the exponent of the best size in compute. For the
-            loss no model smaller than those tried is proposed.
+        want: the best size at the target, the lowest loss there, or the exponent of the best size in compute.
         most: at most so many runs.
         far: allow targets more than 100 times the largest finished run.
         seed: of the surfaces that the design is averaged over.
@@ -78,10 +77,12 @@ def next_runs(
     first = seeds.first(known, budget, most)
     begun = before if first is None else {one: questions.with_seeds(before[one], first) for one in WANTED}
     left = budget if first is None else budget - first.count * first.flop
-    cost = _cost(known, grid) if want == "loss" else grid.flop
-    told = begun[want]
-    goal = BesideOneRun.of(told, cost, left) if want == "loss" and isinstance(told, Scenarios) else told
-    chosen = choose(goal, cost, left, most - (0 if first is None else first.count), wide=want == "loss")
+    told, room = begun[want], most - (0 if first is None else first.count)
+    if isinstance(told, Estimated):
+        beside = BesideOneRun.of(told.apart(), grid.flop, left)
+        chosen = choose(beside, grid.flop, left, room, together=1, wide=True)
+    else:
+        chosen = choose(told, grid.flop, left, room)
     after = {one: begun[one].with_counts(chosen.counts) for one in WANTED}
 
     n = known.x.shape[1] - 5
@@ -93,7 +94,7 @@ def next_runs(
         expected = {name: one.unchanged() for name, one in expected.items()}
     else:
         if want == "loss":  # whose best purchase may be one run, as anybody would have it
-            single = about_one_run(told, grid, cost, chosen.counts, left, most, want)
+            single = about_one_run(told, grid, chosen.counts, left, most, want)
             sentence += "" if single is None else f"; {single}"
         purchases, notes = recipes(runs, _purchases(known, grid, chosen.counts, first, per_hour, unique))
         warnings += notes
@@ -137,12 +138,6 @@ def _about_surface(known: Basis) -> list[str]:
         )
     found += [f"loss surface: {warning}" for warning in known.surface.warnings]
     return found
-
-
-def _cost(known: Basis, grid: Cells) -> Array:
-    """(cells,) FLOP of one run, inf of models smaller than any so far: what they say of the loss at a target rests on
-    the form alone, which is least known outside of the runs."""
-    return np.where(grid.x[0] < known.x[0].min() - 1e-6, np.inf, grid.flop)
 
 
 def _unique(runs: RunTable) -> float | None:

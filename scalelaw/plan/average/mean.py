@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.laws import Split
-from scalelaw.plan.average.bent import ADDITIVE, Bent
+from scalelaw.plan.average.bent import ADDITIVE, MIXING, Bent
 from scalelaw.plan.average.posterior import Prior, Runs, posterior
 from scalelaw.plan.design.basis import FLATTEST, HIGHEST, STEEPEST
-from scalelaw.plan.design.forms import NAMES
+from scalelaw.plan.design.forms import NAMES, PLAIN
 
 Array = NDArray[np.float64]
 
-PLAIN = 0.5
-"""Probability, before any run, that the truth is of the fitted form; the others share the rest."""
 FLOORED = 0.5
 """Probability, before any run, that the loss has a floor above 0."""
+PLACES = (-0.6, 0.0, 0.6)
+"""At which the search for a break begins, from the smallest of the runs, -1, to the largest, 1."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def mean_of_forms(law: Split, runs: Runs, theta: Array, at: Array) -> MeanOfForm
     loss = np.exp(runs.log_loss)
     prior = Prior.of(np.log(np.minimum(law.sum_of(loss), HIGHEST * loss)), runs.weights)
     centre = (float(runs.x[0].mean()), float(runs.x[1].mean()))
-    starts, breaks = _starts(theta, centre, prior), _middles(runs)
+    middle, half = _between(runs)
     told = []
     for form, floored in product(range(len(NAMES)), (True, False)):
-        bent = Bent(law, centre, form, breaks, floored)
-        one = posterior(bent, runs, prior, starts[:-1] if form == ADDITIVE else starts)
+        bent = Bent(law, centre, form, middle, half, floored)
+        one = posterior(bent, runs, prior, _starts(theta, centre, prior, form))
         log_loss, jacobian = bent.log_loss(one.theta, at)
         variance = np.einsum("rpi,rij,rpj->rp", jacobian, one.covariance, jacobian)
         before = np.log(_share(form) * (FLOORED if floored else 1 - FLOORED))
@@ -101,21 +101,26 @@ def _share(form: int) -> float:
     return PLAIN if form == ADDITIVE else (1 - PLAIN) / (len(NAMES) - 1)
 
 
-def _starts(theta: Array, centre: tuple[float, float], prior: Prior) -> list[Array]:
-    """(rows, 6) each: the fit, the same with a floor, for without one no step finds it, and that with a departure."""
+def _starts(theta: Array, centre: tuple[float, float], prior: Prior, form: int) -> list[Array]:
+    """(rows, 7) each: the fit; the same with a floor, for without one no step finds it; those with a departure, and
+    where that has a place, at several."""
     fit = prior.mean.copy()
     fit[:, :5] = theta
     fit[:, 3:5] = np.clip(fit[:, 3:5], FLATTEST, STEEPEST)
     fit[:, 1:3] -= fit[:, 3:5] * centre
     fit = np.where(np.isfinite(fit), fit, prior.mean)
-    raised, away = fit.copy(), fit.copy()
-    raised[:, 0] = away[:, 0] = np.maximum(fit[:, 0], prior.mean[:, 0])
-    away[:, 5] = 1.0
-    return [fit, raised, away]
+    raised = fit.copy()
+    raised[:, 0] = np.maximum(fit[:, 0], prior.mean[:, 0])
+    found = [fit, raised]
+    for place in {ADDITIVE: (), MIXING: (0.0,)}.get(form, PLACES):
+        away = raised.copy()
+        away[:, 5:] = 1.0, place
+        found.append(away)
+    return found
 
 
-def _middles(runs: Runs) -> Array:
-    """(rows, 2) the middle of the ln N and of the ln D that each row has runs of, where a break is told best."""
+def _between(runs: Runs) -> tuple[Array, Array]:
+    """(rows, 2) the middle of the ln N and of the ln D that each row has runs of, and half of their range."""
     there = (runs.weights > 0)[:, None]
     low, high = np.where(there, runs.x, np.inf).min(axis=2), np.where(there, runs.x, -np.inf).max(axis=2)
-    return np.asarray((low + high) / 2)
+    return np.asarray((low + high) / 2), np.asarray((high - low) / 2)

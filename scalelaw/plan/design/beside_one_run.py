@@ -1,4 +1,4 @@
-"""What runs say beside what the best single run for as much would: no form may make the choice much worse than that."""
+"""What runs say beside what the best single run for as much would: under no form may the choice fare much worse."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.plan.design.scenarios import Scenarios
+from scalelaw.plan.design.estimated import FORMS, Estimated
 
 Array = NDArray[np.float64]
+
+POWER = 8
+"""Of the mean over forms: the one under which the choice fares worst counts most."""
 
 
 @dataclass(frozen=True)
 class BesideOneRun:
-    """Squared errors over those of one run, as their mean over forms in every world.
+    """Squared errors, their mean over worlds, over those of one run; the mean to the power `POWER` over forms.
 
-    A mean of logarithms would trade a form under which the choice fails for others under which it shines.
+    A mean of logarithms would trade a form, or a world, in which the choice fails for others in which it shines.
 
     Attributes:
         told: what the runs say.
-        one: (worlds, forms) squared errors with the single run.
+        one: (forms,) mean squared errors with the single run.
     """
 
-    told: Scenarios
+    told: Estimated
     one: Array
 
     @classmethod
-    def of(cls, told: Scenarios, cost: Array, spend: float) -> Self:
+    def of(cls, told: Estimated, cost: Array, spend: float) -> Self:
         """Beside the affordable run that helps most; beside none where none is affordable.
 
         Args:
@@ -37,11 +40,10 @@ class BesideOneRun:
             spend: what may be spent.
         """
         affordable = np.flatnonzero(cost <= spend * (1 + 1e-9))
-        forms = told.at_answer.shape
         if not len(affordable):
-            return cls(told, np.add(*told.errors()).reshape(forms))
-        after = told.after()[:, affordable]
-        return cls(told, after[:, int(np.log(after).mean(axis=0).argmin())].reshape(forms))
+            return cls(told, _over_worlds(np.add(*told.errors())[:, None])[:, 0])
+        after = _over_worlds(told.after()[:, affordable])
+        return cls(told, after[:, int(np.log(after).mean(axis=0).argmin())])
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -57,14 +59,19 @@ class BesideOneRun:
         return replace(self, told=self.told.with_counts(counts))
 
     def errors(self) -> tuple[Array, Array]:
-        """(worlds,) mean over forms of the squared error beside one run's, and zeros: chance and form are not apart."""
-        mean = self._mean(np.add(*self.told.errors())[:, None])[:, 0]
+        """(1,) the squared error beside one run's, and zero: chance and form are not apart."""
+        mean = self._beside(np.add(*self.told.errors())[:, None])[:, 0]
         return mean, np.zeros_like(mean)
 
     def after(self) -> Array:
-        """(worlds, cells) the same with one more run of each cell."""
-        return self._mean(self.told.after())
+        """(1, cells) the same with one more run of each cell."""
+        return self._beside(self.told.after())
 
-    def _mean(self, errors: Array) -> Array:
-        beside = errors.reshape(*self.one.shape, -1) / self.one[:, :, None]
-        return np.asarray(beside.mean(axis=1))
+    def _beside(self, errors: Array) -> Array:
+        beside = _over_worlds(errors) / self.one[:, None]
+        return np.asarray((beside**POWER).mean(axis=0) ** (1 / POWER))[None]
+
+
+def _over_worlds(errors: Array) -> Array:
+    """(forms, cells) mean of errors (worlds x forms, cells)."""
+    return np.asarray(errors.reshape(-1, FORMS, errors.shape[1]).mean(axis=0))

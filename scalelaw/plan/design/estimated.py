@@ -1,4 +1,4 @@
-"""The error of an answer where the form's departure is estimated with the surface, as `plan.average` does."""
+"""The error of an answer where departures from the form are estimated with the surface, as `plan.average` does."""
 
 from __future__ import annotations
 
@@ -8,61 +8,154 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.plan.design.scenarios import Scenarios
+from scalelaw.plan.design.forms import VARIANCE, departures, shares
+from scalelaw.plan.design.information import PRIOR, Scales
+from scalelaw.plan.design.worlds import Want, Worlds
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+FORMS = 1 + len(VARIANCE)
+"""That the truth may have: none of the departures, or one."""
 
 
-@dataclass(frozen=True)
-class Estimated(Scenarios):
-    """Scenarios whose departure's factor is one more parameter, normal about 0 as the runs there are leave it.
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What an estimate rests on in every world, whatever runs there are.
 
-    Further runs tell the factor by what no parameter of the surface explains of its departure there: with I the sum of
-    squares of that over the variance of a run's noise, 1 / (1 + I) of the squared error of an additive estimate stays.
+    Unknowns are the surface's five parameters and a factor for each of `forms.departures`.
 
     Attributes:
-        squares: (worlds, forms) sums over the runs of the departure's squares.
-        known: (worlds, forms) what of these no parameter explained when the factor's size was judged.
+        worlds: surfaces that the runs allow.
+        scales: standard deviations.
+        ends: (2, 2) the smallest and the largest ln N and ln D of the runs there are.
+        answer: (worlds, unknowns) derivative of the answer.
+        cells: (worlds, cells, unknowns) of ln L over the noise at the cells that could be bought.
+        sizes: (cells,) number of each cell's size.
     """
 
-    squares: Array
-    known: Array
+    worlds: Worlds
+    scales: Scales
+    ends: Array
+    answer: Array
+    cells: Array
+    sizes: Labels
 
     @classmethod
-    def learnt(cls, plain: Scenarios) -> Self:
-        """Of scenarios of the runs there are."""
-        squares = (plain.at_runs**2).sum(axis=2)
-        found = cls(**vars(plain), squares=squares, known=np.zeros_like(squares))
-        return replace(found, known=found._unexplained())
+    def of(
+        cls, worlds: Worlds, scales: Scales, runs: Array, cells: Array, sizes: Labels, want: Want, log_work: float
+    ) -> Self:
+        """For runs (2, runs) and cells (2, cells) at ln N and ln D, and a question at ln N + ln D = log_work."""
+        ends = np.stack([runs.min(axis=1), runs.max(axis=1)])
+        points, factors = worlds.stencil(want, log_work)
+        moved = (departures(worlds, points, ends) @ factors[:, :, None])[:, :, 0]
+        answer = np.concatenate([worlds.gradient(want, log_work), moved], axis=1)
+        bare = cls(worlds, scales, ends, answer, np.empty(0), sizes)
+        return replace(bare, cells=bare.rows(cells))
 
-    def with_runs(self, jacobian: Array, size: int, errors: Array, count: int) -> Self:
-        """As `Scenarios.with_runs`."""
-        return replace(super().with_runs(jacobian, size, errors, count), squares=self.squares + count * errors**2)
+    def rows(self, x: Array) -> Array:
+        """(worlds, points, unknowns) derivative of ln L at logs x (2, points), over the noise."""
+        bent = np.swapaxes(departures(self.worlds, x, self.ends), 1, 2)
+        both = np.concatenate([self.worlds.jacobian(x), bent], axis=2)
+        return np.asarray(both / self.scales.noise[:, None, None])
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """Sums over the runs.
+
+    The estimate is the most probable one where parameters have the wide prior and departures' factors are normal about
+    0. Its squared error is taken under each form: no departure, or one as large as the runs there are leave it likely.
+
+    Attributes:
+        ground: see there.
+        factors: (worlds, departures) of the departures where the truth has them.
+        shared: (worlds,) variance of an effect that runs of one size share, over the noise's.
+        gram: (worlds, unknowns, unknowns) precision of the unknowns.
+        by_size: (worlds, sizes, unknowns) sums of rows over the runs of each size.
+    """
+
+    ground: Ground
+    factors: Array
+    shared: Array
+    gram: Array
+    by_size: Array
+
+    @classmethod
+    def of(cls, ground: Ground, runs: Array, sizes: Labels, log_loss: Array) -> Self:
+        """From runs (2, runs) of numbered sizes (runs,), and their ln L (runs,)."""
+        rows, worlds = ground.rows(runs), ground.worlds
+        bent, residual = departures(worlds, runs, ground.ends), log_loss - worlds.log_loss(runs)
+        factors = shares(bent, worlds.jacobian(runs), residual, ground.scales.noise)
+        by_size = np.zeros((len(rows), int(max(sizes.max(), ground.sizes.max(initial=0))) + 1, rows.shape[2]))
+        for size in np.unique(sizes):
+            by_size[:, size] = rows[:, sizes == size].sum(axis=1)
+        held = np.concatenate([PRIOR**-2.0, 1 / VARIANCE])
+        shared = (ground.scales.size / ground.scales.noise) ** 2
+        return cls(ground, factors, shared, np.swapaxes(rows, 1, 2) @ rows + np.diag(held), by_size)
+
+    def apart(self) -> Self:
+        """Without effects that runs of one size share.
+
+        Few sizes leave large ones possible, which would favour many sizes before all else; the estimate that is planned
+        for knows none.
+        """
+        return replace(self, shared=np.zeros_like(self.shared))
+
+    @property
+    def sizes(self) -> Labels:
+        """(cells,) number of each cell's size."""
+        return self.ground.sizes
+
+    def with_runs(self, row: Array, size: int, count: int) -> Self:
+        """With `count` more equal runs (fewer where negative) of a row (worlds, unknowns)."""
+        by_size = self.by_size.copy()
+        by_size[:, size] += count * row
+        return replace(self, gram=self.gram + count * row[:, :, None] * row[:, None], by_size=by_size)
+
+    def changed(self, cell: int, count: int = 1) -> Self:
+        """With `count` more runs of a cell."""
+        return self.with_runs(self.ground.cells[:, cell], int(self.sizes[cell]), count)
+
+    def with_counts(self, counts: Labels) -> Self:
+        """With counts (cells,) of further runs."""
+        found = self
+        for cell in np.flatnonzero(counts):
+            found = found.changed(int(cell), int(counts[cell]))
+        return found
 
     def errors(self) -> tuple[Array, Array]:
-        """(worlds x forms,) squared error of the answer from noise and size effects, and from the departure."""
-        chance, form = super().errors()
-        return chance, form * self._stays(self._unexplained()).ravel()
+        """(worlds x forms,) squared error of the answer from chance, and from the departure that is the truth's."""
+        answer = self.ground.answer
+        v = np.asarray(np.linalg.solve(self.gram, answer[:, :, None]), float)
+        chance, form = self._parts(v, (v[:, :, 0] * answer).sum(axis=1)[:, None])
+        own = np.einsum("wkp,wp->wk", self.by_size, v[:, :, 0])
+        chance = chance + (self.shared * (own**2).sum(axis=1))[:, None]
+        return np.repeat(chance.ravel(), FORMS), form.ravel()
 
     def after(self) -> Array:
         """(worlds x forms, cells) squared error with one more run of each cell."""
-        jv, v = self.sums.moved()
-        j, _ = self.sums.question.columns
-        u = np.linalg.solve(self.sums.gram, j)
-        # what one run adds to the unexplained: its own unexplained part squared, over 1 + j M^-1 j
-        adds = (self.at_cells - self.by_form @ u) ** 2 / (1 + (u * j).sum(axis=1))[:, None]
-        form = self.by_form @ v + self.at_cells * jv[:, None] - self.at_answer[:, :, None]
-        stays = self._stays(self._unexplained()[:, :, None] + adds)
-        both = self.sums.chance_after(jv, v)[:, None] + form**2 * stays
+        rows, answer = self.ground.cells, self.ground.answer
+        inverse = np.linalg.inv(self.gram)
+        v = np.asarray(inverse @ answer[:, :, None], float)
+        u = rows @ inverse
+        # Sherman and Morrison: (M + j j')^-1 a = v - u (j v) / (1 + j M^-1 j)
+        told = (rows @ v)[:, :, 0]
+        share = told / (1 + (u * rows).sum(axis=2))
+        moved = v - np.swapaxes(share[:, :, None] * u, 1, 2)
+        left = (v[:, :, 0] * answer).sum(axis=1)[:, None] - told * share
+        chance, form = self._parts(moved, left)
+        if self.shared.any():
+            sums = np.swapaxes(self.by_size, 1, 2) @ self.by_size
+            own = (self.by_size[:, self.sizes] * np.swapaxes(moved, 1, 2)).sum(axis=2)
+            size = ((sums @ moved) * moved).sum(axis=1) + 2 * share * own + share**2
+            chance = chance + self.shared[:, None] * size
+        both = chance[:, None] + form
         return np.asarray(both.reshape(-1, both.shape[2]))
 
-    def _unexplained(self) -> Array:
-        """(worlds, forms) sums of squares of the departure beyond the surface's parameters: a Schur complement."""
-        explained = np.linalg.solve(self.sums.gram, np.swapaxes(self.by_form, 1, 2))
-        return np.asarray(self.squares - (self.by_form * np.swapaxes(explained, 1, 2)).sum(axis=2))
-
-    def _stays(self, unexplained: Array) -> Array:
-        """(worlds, forms, ...) share of the departure's squared error that is left."""
-        trailing = (slice(None), slice(None), *[None] * (unexplained.ndim - 2))
-        noise = self.sums.question.scales.noise.reshape(-1, *[1] * (unexplained.ndim - 1))
-        return np.asarray(1 / (1 + np.maximum(unexplained - self.known[trailing], 0.0) / noise**2))
+    def _parts(self, v: Array, left: Array) -> tuple[Array, Array]:
+        """(worlds, cells) from noise and from parameters, (worlds, forms, cells) from the form, of v = M^-1 a (worlds,
+        unknowns, cells) and the posterior variance a'v (worlds, cells): that takes factors to vary about 0."""
+        off = v[:, 1 - FORMS :] / VARIANCE[:, None]
+        chance = left - (off**2 * VARIANCE[:, None]).sum(axis=1)
+        return chance, np.concatenate([np.zeros_like(off[:, :1]), (self.factors[:, :, None] * off) ** 2], axis=1)

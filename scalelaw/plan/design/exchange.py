@@ -14,7 +14,7 @@ Counts = NDArray[np.int64]
 RULES = (1.0, 0.0)
 """What helps most over its cost to such a power is bought: per cost, and whole."""
 MORE_RULES = (0.0, 0.5, 1.0)
-LIDS = (1.0, 0.5, 0.25, 0.125)
+LIDS = (1.0, 0.5, 0.25)
 """Shares of the spend that the dearest run may cost, from which a wide search begins."""
 
 HELPS = 1e-3
@@ -75,19 +75,20 @@ def choose(
         cost: (cells,) of one run of each cell, in the unit of `spend`.
         spend: what may be spent.
         most: at most so many runs.
-        searches: exchanges begin from so many of the best first choices.
+        searches: exchanges begin from so many of the best first choices, of a wide search from one a lid.
         together: an exchange takes out runs of up to so many cells.
         wide: first choices without the dearest runs too, and more rules: one large run is hard to leave by exchanges.
     """
     rules = MORE_RULES if wide else RULES
     empty = _State(information, np.zeros(len(cost), np.int64), score(information), spend)
     if wide:
-        filled = [_filled(empty, cost, most, power, dearest=lid * spend) for lid in LIDS for power in rules]
+        under = [[_filled(empty, cost, most, power, dearest=lid * spend) for power in rules] for lid in LIDS]
+        begun = [min(filled, key=lambda state: state.score) for filled in under]
     else:
         filled = [_filled(state, cost, most, 1.0) for state in (empty, *_beginnings(empty, cost, most))]
         filled.append(_filled(empty, cost, most, 0.0))
-    filled = sorted(filled, key=lambda state: state.score)
-    found = (_exchanged(state, cost, most, together, rules) for state in filled[:searches])
+        begun = sorted(filled, key=lambda state: state.score)[:searches]
+    found = (_exchanged(state, cost, most, together, rules) for state in begun)
     best = min(found, key=lambda state: state.score)
     return Choice(best.counts, best.score, spend - best.left)
 

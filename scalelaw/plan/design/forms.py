@@ -20,6 +20,12 @@ BREAK = 0.1
 """The same of what an exponent loses beyond the runs."""
 SHARP = 2.0
 """A break takes a factor of about e^(4 / SHARP) in size or data."""
+PLAIN = 0.5
+"""Probability, before any run, that the truth is of the fitted form; the others share the rest."""
+PLACES = (0.0, 0.5, 1.0)
+"""Where between the smallest and the largest of the runs an exponent may change."""
+VARIANCE = (1 - PLAIN) / (len(NAMES) - 1) * np.array([1.0, *[1 / len(PLACES)] * 2 * len(PLACES)])
+"""(departures,) of the factors of `departures` before any run: 0 but for the probability of its form, about 1 there."""
 
 
 def errors_of_form(worlds: Worlds, x: Array, ends: Array) -> Array:
@@ -42,6 +48,14 @@ def errors_of_form(worlds: Worlds, x: Array, ends: Array) -> Array:
         data * np.expm1(BREAK * beyond[:, 1]),
     ]
     return np.asarray(np.stack(terms, axis=1) * (worlds.law.steepness(S) / S)[:, None])
+
+
+def departures(worlds: Worlds, x: Array, ends: Array) -> Array:
+    """(worlds, departures, points) of ln L at logs x, as `errors_of_form`: the interaction, and breaks of size and of
+    data at `PLACES` between ends (2, 2), the smallest and the largest ln N and ln D of the runs."""
+    low, high = ends
+    found = [errors_of_form(worlds, x, low + place * (high - low)) for place in PLACES]
+    return np.concatenate([found[0][:, 1:2], *(one[:, 2:] for one in found)], axis=1)
 
 
 def shares(errors: Array, jacobian: Array, residual: Array, noise: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalelaw.plan.design.cells import Cells
-from scalelaw.plan.design.exchange import Array, Counts, Known, choose, score
+from scalelaw.plan.design.exchange import Counts, Known, choose, score
 from scalelaw.plan.design.worlds import Want
 
 MOSTLY = 0.8
@@ -14,15 +14,12 @@ CHEAPER = 0.5
 """Share of its cost that every cheaper run may have."""
 
 
-def about_one_run(
-    information: Known, grid: Cells, price: Array, counts: Counts, spend: float, most: int, want: Want
-) -> str | None:
+def about_one_run(information: Known, grid: Cells, counts: Counts, spend: float, most: int, want: Want) -> str | None:
     """A sentence on a single run that takes most of the cost, with the expected error of cheaper runs for as much.
 
     Args:
         information: of the runs before these.
         grid: the cells.
-        price: (cells,) of one run, inf where it is not to be bought.
         counts: (cells,) runs chosen.
         spend: FLOP that they may cost.
         most: at most so many runs.
@@ -34,9 +31,9 @@ def about_one_run(
     dearest = int(np.argmax(np.where(counts > 0, grid.flop, 0.0)))
     if counts[dearest] != 1 or grid.flop[dearest] < MOSTLY * cost:
         return None
-    cheap = np.where(price <= CHEAPER * grid.flop[dearest], price, np.inf)
+    cheap = np.where(grid.flop <= CHEAPER * grid.flop[dearest], grid.flop, np.inf)
     alone, all_of_it = score(information.changed(dearest)), score(information.with_counts(counts))
-    others = choose(information, cheap, spend, most, wide=True).score
+    others = choose(information, cheap, spend, most, together=1, wide=True).score
     name, images = grid.models[grid.model[dearest]].variant, int(grid.images[dearest])
     sentence = f"one run of {name} for {images:,} images is {grid.flop[dearest] / cost:.0%} of the cost and alone "
     sentence += f"brings the error of the {want} to {_error(alone):.3g}"

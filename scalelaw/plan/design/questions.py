@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scalelaw.plan.design.basis import Basis
 from scalelaw.plan.design.cells import Cells
-from scalelaw.plan.design.estimated import Estimated
+from scalelaw.plan.design.estimated import Estimated, Ground
 from scalelaw.plan.design.form_error import FormError
 from scalelaw.plan.design.information import Information, Question, Scales
 from scalelaw.plan.design.scales import drawn
@@ -19,7 +19,7 @@ from scalelaw.plan.design.worlds import Want
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
-Told = Information | Scenarios
+Told = Information | Scenarios | Estimated
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +65,16 @@ class Questions:
         """What the runs so far say of an answer; of size and loss under each form that the truth may have, of the loss
         as it is estimated by `plan.average`."""
         worlds, x = self.known.worlds, self.known.x
-        if want != "exponent":
+        log_loss = np.log(self.known.runs.val_loss.astype(float))
+        if want == "loss":
+            ground = Ground.of(worlds, self.scales, x, self.grid.x, self.cell_sizes, want, self.log_work)
+            return Estimated.of(ground, x, self.run_sizes, log_loss)
+        if want == "size":
             sums = Information.of(
                 self._question(want, 0), worlds.jacobian(x), self.run_sizes, np.empty((x.shape[1], 0))
             )
-            stencil, log_loss = worlds.stencil(want, self.log_work), np.log(self.known.runs.val_loss.astype(float))
-            told = Scenarios.of(sums, worlds, x, log_loss, self.grid.x, stencil)
-            return Estimated.learnt(told) if want == "loss" else told
+            stencil = worlds.stencil(want, self.log_work)
+            return Scenarios.of(sums, worlds, x, log_loss, self.grid.x, stencil)
         features = self.form.features(x)
         question = self._question(want, features.shape[1])
         return Information.of(question, worlds.jacobian(x), self.run_sizes, features)
@@ -93,6 +96,8 @@ class Questions:
         """With further seeds of a run that there is."""
         x = self.known.x[:, [seeds.run]]
         jacobian, size = self.known.worlds.jacobian(x)[:, 0], int(self.run_sizes[seeds.run])
+        if isinstance(told, Estimated):
+            return told.with_runs(told.ground.rows(x)[:, 0], size, seeds.count)
         if isinstance(told, Scenarios):
             return told.with_runs(jacobian, size, told.at_runs[:, :, seeds.run], seeds.count)
         return told.with_runs(jacobian, size, self.form.features(x)[0], seeds.count)
