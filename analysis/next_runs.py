@@ -99,7 +99,7 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
         scales, _ = drawn(len(mine), worlds.jacobian(PILOT)[0], y[k] - fit[k], sizes_of(PILOT), SETTINGS, of_pilot)
         cost = np.exp(cells.sum(axis=0) - TARGET)
         if want == "loss":
-            ground = Ground.of(worlds, scales, PILOT, cells, sizes_of(cells), want, TARGET)
+            ground = Ground.of(worlds, scales, PILOT, cells, sizes_of(cells), TARGET)
             beside = BesideOneRun.of(Estimated.of(ground, PILOT, sizes_of(PILOT), y[k]).apart(), cost, spend)
             chosen[k] = choose(beside, cost, spend, MOST_OF_LOSS, together=1, wide=True).counts
             continue

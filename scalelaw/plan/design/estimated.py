@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scalelaw.plan.design.forms import VARIANCE, departures, shares
 from scalelaw.plan.design.information import PRIOR, Scales
-from scalelaw.plan.design.worlds import Want, Worlds
+from scalelaw.plan.design.worlds import Worlds
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -29,7 +29,7 @@ class Ground:
         worlds: surfaces that the runs allow.
         scales: standard deviations.
         ends: (2, 2) the smallest and the largest ln N and ln D of the runs there are.
-        answer: (worlds, unknowns) derivative of the answer.
+        answer: (worlds, unknowns) derivative of ln of the lowest loss.
         cells: (worlds, cells, unknowns) of ln L over the noise at the cells that could be bought.
         sizes: (cells,) number of each cell's size.
     """
@@ -42,14 +42,11 @@ class Ground:
     sizes: Labels
 
     @classmethod
-    def of(
-        cls, worlds: Worlds, scales: Scales, runs: Array, cells: Array, sizes: Labels, want: Want, log_work: float
-    ) -> Self:
-        """For runs (2, runs) and cells (2, cells) at ln N and ln D, and a question at ln N + ln D = log_work."""
+    def of(cls, worlds: Worlds, scales: Scales, runs: Array, cells: Array, sizes: Labels, log_work: float) -> Self:
+        """For runs (2, runs) and cells (2, cells) at ln N and ln D, and the lowest loss at ln N + ln D = log_work."""
         ends = np.stack([runs.min(axis=1), runs.max(axis=1)])
-        points, factors = worlds.stencil(want, log_work)
-        moved = (departures(worlds, points, ends) @ factors[:, :, None])[:, :, 0]
-        answer = np.concatenate([worlds.gradient(want, log_work), moved], axis=1)
+        moved = departures(worlds, worlds.best(log_work), ends)[:, :, 0]  # at the best size size does not matter
+        answer = np.concatenate([worlds.gradient("loss", log_work), moved], axis=1)
         bare = cls(worlds, scales, ends, answer, np.empty(0), sizes)
         return replace(bare, cells=bare.rows(cells))
 

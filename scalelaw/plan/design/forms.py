@@ -1,7 +1,7 @@
 """Other forms that the truth may have, and how large each may be for what the runs say.
 
 The fit is E + A N^-alpha + B D^-beta. Runs of one sweep can seldom tell it from a surface with a term in which size and
-data do not add up, or from one whose exponent changes where the runs end: such a break shows in no run so far.
+data do not add up, or from one whose exponent changes, least of all where the runs end: such a break shows in no run.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Questions:
         worlds, x = self.known.worlds, self.known.x
         log_loss = np.log(self.known.runs.val_loss.astype(float))
         if want == "loss":
-            ground = Ground.of(worlds, self.scales, x, self.grid.x, self.cell_sizes, want, self.log_work)
+            ground = Ground.of(worlds, self.scales, x, self.grid.x, self.cell_sizes, self.log_work)
             return Estimated.of(ground, x, self.run_sizes, log_loss)
         if want == "size":
             sums = Information.of(
