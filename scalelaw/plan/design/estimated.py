@@ -91,13 +91,12 @@ class Estimated:
         shared = (ground.scales.size / ground.scales.noise) ** 2
         return cls(ground, factors, shared, np.swapaxes(rows, 1, 2) @ rows + np.diag(held), by_size)
 
-    def apart(self) -> Self:
-        """Without effects that runs of one size share.
+    def typical(self) -> Self:
+        """With effects that runs of one size share equally large in all worlds, at their median.
 
-        Few sizes leave large ones possible, which would favour many sizes before all else; the estimate that is planned
-        for knows none.
+        Few sizes leave large ones possible; a mean over worlds would be about these before all else.
         """
-        return replace(self, shared=np.zeros_like(self.shared))
+        return replace(self, shared=np.full_like(self.shared, np.median(self.shared)))
 
     @property
     def sizes(self) -> Labels:
@@ -132,27 +131,27 @@ class Estimated:
 
     def after(self) -> Array:
         """(worlds x forms, cells) squared error with one more run of each cell."""
-        rows, answer = self.ground.cells, self.ground.answer
+        answer, rows = self.ground.answer, np.swapaxes(self.ground.cells, 1, 2)
         inverse = np.linalg.inv(self.gram)
         v = np.asarray(inverse @ answer[:, :, None], float)
-        u = rows @ inverse
+        u = inverse @ rows
         # Sherman and Morrison: (M + j j')^-1 a = v - u (j v) / (1 + j M^-1 j)
-        told = (rows @ v)[:, :, 0]
-        share = told / (1 + (u * rows).sum(axis=2))
-        moved = v - np.swapaxes(share[:, :, None] * u, 1, 2)
+        told = (np.swapaxes(v, 1, 2) @ rows)[:, 0]
+        share = told / (1 + np.einsum("wpc,wpc->wc", u, rows))
+        moved = v - share[:, None] * u
         left = (v[:, :, 0] * answer).sum(axis=1)[:, None] - told * share
         chance, form = self._parts(moved, left)
         if self.shared.any():
-            sums = np.swapaxes(self.by_size, 1, 2) @ self.by_size
-            own = (self.by_size[:, self.sizes] * np.swapaxes(moved, 1, 2)).sum(axis=2)
-            size = ((sums @ moved) * moved).sum(axis=1) + 2 * share * own + share**2
-            chance = chance + self.shared[:, None] * size
+            of_size = self.by_size @ moved
+            own = of_size[:, self.sizes, np.arange(len(self.sizes))]
+            of_all = np.einsum("wsc,wsc->wc", of_size, of_size) + 2 * share * own + share**2
+            chance = chance + self.shared[:, None] * of_all
         both = chance[:, None] + form
         return np.asarray(both.reshape(-1, both.shape[2]))
 
     def _parts(self, v: Array, left: Array) -> tuple[Array, Array]:
         """(worlds, cells) from noise and from parameters, (worlds, forms, cells) from the form, of v = M^-1 a (worlds,
         unknowns, cells) and the posterior variance a'v (worlds, cells): that takes factors to vary about 0."""
-        off = v[:, 1 - FORMS :] / VARIANCE[:, None]
-        chance = left - (off**2 * VARIANCE[:, None]).sum(axis=1)
-        return chance, np.concatenate([np.zeros_like(off[:, :1]), (self.factors[:, :, None] * off) ** 2], axis=1)
+        off = (v[:, 1 - FORMS :] / VARIANCE[:, None]) ** 2
+        chance = left - VARIANCE @ off
+        return chance, np.concatenate([np.zeros_like(off[:, :1]), self.factors[:, :, None] ** 2 * off], axis=1)
