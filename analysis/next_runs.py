@@ -63,7 +63,7 @@ SPENDS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
 LADDER = tuple(2.0 ** np.arange(-7, 2.5, 0.5))
 """The same for the other designs: their curves are followed further."""
 MOST = 24
-MOST_OF_LOSS = 48
+MOST_OF_LOSS = 96
 """As `scalelaw plan` has it; best size and exponent were simulated with fewer."""
 DRAWN = 12
 """Surfaces that a choice is averaged over."""
@@ -100,7 +100,7 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
         cost = np.exp(cells.sum(axis=0) - TARGET)
         if want == "loss":
             ground = Ground.of(worlds, scales, PILOT, cells, sizes_of(cells), TARGET)
-            beside = BesideOneRun.of(Estimated.of(ground, PILOT, sizes_of(PILOT), y[k]).apart(), cost, spend)
+            beside = BesideOneRun.of(Estimated.of(ground, PILOT, sizes_of(PILOT), y[k]).typical(), cost, spend)
             chosen[k] = choose(beside, cost, spend, MOST_OF_LOSS, together=1, wide=True).counts
             continue
         if want == "size":

@@ -17,7 +17,7 @@ def plan(
     spend: float,
     want: Annotated[Want, arg(name="for")] = "size",
     unit: Literal["core-hours", "flop", "times"] = "core-hours",
-    most: int = 48,
+    most: int = 96,
     far: bool = False,
     toml: TomlFile = None,
     column: Column = (),

@@ -26,7 +26,7 @@ from scalelaw.text import counted
 
 Array = NDArray[np.float64]
 
-MOST_RUNS = 48
+MOST_RUNS = 96
 """Runs bought at once; the results of these say better than today's fit what to buy after them."""
 WORTH = 0.02
 """Share by which the expected error must fall, else no run is said to help."""
@@ -79,7 +79,7 @@ def next_runs(
     left = budget if first is None else budget - first.count * first.flop
     told, room = begun[want], most - (0 if first is None else first.count)
     if isinstance(told, Estimated):
-        beside = BesideOneRun.of(told.apart(), grid.flop, left)
+        beside = BesideOneRun.of(told.typical(), grid.flop, left)
         chosen = choose(beside, grid.flop, left, room, together=1, wide=True)
     else:
         chosen = choose(told, grid.flop, left, room)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.plan.design.estimated import FORMS, Estimated
+from scalelaw.plan.design.forms import PLACES
 
 Array = NDArray[np.float64]
 
@@ -18,7 +19,7 @@ POWER = 8
 
 @dataclass(frozen=True)
 class BesideOneRun:
-    """Squared errors, their mean over worlds, over those of one run; the mean to the power `POWER` over forms.
+    """Squared errors, their mean over worlds and places, over those of one run; the mean to the power `POWER` of forms.
 
     A mean of logarithms would trade a form, or a world, in which the choice fails for others in which it shines.
 
@@ -73,5 +74,7 @@ class BesideOneRun:
 
 
 def _over_worlds(errors: Array) -> Array:
-    """(forms, cells) mean of errors (worlds x forms, cells)."""
-    return np.asarray(errors.reshape(-1, FORMS, errors.shape[1]).mean(axis=0))
+    """(4, cells) mean over worlds, and of a break over its places, which are as unknown, of (worlds x forms, cells)."""
+    mean = errors.reshape(-1, FORMS, errors.shape[1]).mean(axis=0)
+    breaks = mean[2:].reshape(len(PLACES), 2, -1).mean(axis=0)
+    return np.concatenate([mean[:2], breaks])

@@ -91,13 +91,12 @@ class Estimated:
         shared = (ground.scales.size / ground.scales.noise) ** 2
         return cls(ground, factors, shared, np.swapaxes(rows, 1, 2) @ rows + np.diag(held), by_size)
 
-    def apart(self) -> Self:
-        """Without effects that runs of one size share.
+    def typical(self) -> Self:
+        """With effects that runs of one size share equally large in all worlds, at their median.
 
-        Few sizes leave large ones possible, which would favour many sizes before all else; the estimate that is planned
-        for knows none.
+        Few sizes leave large ones possible; a mean over worlds would be about these before all else.
         """
-        return replace(self, shared=np.zeros_like(self.shared))
+        return replace(self, shared=np.full_like(self.shared, np.median(self.shared)))
 
     @property
     def sizes(self) -> Labels:
