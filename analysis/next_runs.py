@@ -20,6 +20,7 @@ import json
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from designs import (
     seen,
     sizes_of,
 )  # fmt: skip
-from next_runs_tables import ORACLES, report, table
+from next_runs_tables import KNOWN, report, table
 
 from scalelaw.plan.design.beside_one_run import BesideOneRun
 from scalelaw.plan.design.estimated import Estimated, Ground
@@ -104,7 +105,7 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
             chosen[k] = choose(beside, cost, spend, MOST_OF_LOSS, together=1, wide=True).counts
             continue
         if want == "size":
-            told = under_forms(worlds, scales, y[k], cells, want)
+            told = best_size(worlds, scales, y[k], cells)
             chosen[k] = choose(told, cost, spend, MOST, searches=1, together=1).counts
             continue
         points, factors = worlds.stencil(want, TARGET)
@@ -121,10 +122,10 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
     return chosen
 
 
-def under_forms(worlds: Worlds, scales: Scales, y: Array, cells: Array, want: Want) -> Scenarios:
+def best_size(worlds: Worlds, scales: Scales, y: Array, cells: Array) -> Scenarios:
     """What a pilot's ln L (runs,) says of the best size at the target."""
     question = Question(
-        gradient=worlds.gradient(want, TARGET),
+        gradient=worlds.gradient("size", TARGET),
         jacobian=worlds.jacobian(cells),
         sizes=sizes_of(cells),
         features=np.empty((cells.shape[1], 0)),
@@ -132,7 +133,7 @@ def under_forms(worlds: Worlds, scales: Scales, y: Array, cells: Array, want: Wa
         scales=scales,
     )
     sums = Information.of(question, worlds.jacobian(PILOT), sizes_of(PILOT), np.empty((PILOT.shape[1], 0)))
-    return Scenarios.of(sums, worlds, PILOT, y, cells, worlds.stencil(want, TARGET))
+    return Scenarios.of(sums, worlds, PILOT, y, cells, worlds.stencil("size", TARGET))
 
 
 def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPENDS) -> dict[str, Any]:
@@ -147,8 +148,8 @@ def study(world: World, draws: int, seed: int, spends: tuple[float, ...] = SPEND
     return {**record, "seconds": round(time.perf_counter() - began, 1)}
 
 
-def again(record: dict[str, Any], world: World, want: Want, draws: int) -> dict[str, Any]:
-    """A record with one question simulated anew, with its own number of pilots."""
+def again(record: dict[str, Any], world: World, want: Want, draws: int, alone: bool = False) -> dict[str, Any]:
+    """A record with one question simulated anew, with its own number of pilots; if `alone`, the planned runs only."""
     seed = record["seed"]
     y, effects = pilots(world, draws, seed)
     theta, noise = fitted(PILOT, y, np.ones_like(y)), noise_of(y)
@@ -157,7 +158,7 @@ def again(record: dict[str, Any], world: World, want: Want, draws: int) -> dict[
     for k, spend in enumerate(record["spends"]):
         rng = np.random.default_rng([seed, k, WANTED.index(want)])
         laid["planned"].append((grid_of(spend), planned(theta, y, want, spend, rng)))
-    for name, design in {**EQUAL, **LARGEST}.items():
+    for name, design in ({} if alone else {**EQUAL, **LARGEST}).items():
         laid[name] = [design(theta, spend) for spend in record["ladder"]]
     errors: dict[str, list[float | None]] = {}
     inside: dict[str, list[float | None]] = {}
@@ -168,10 +169,10 @@ def again(record: dict[str, Any], world: World, want: Want, draws: int) -> dict[
             found.append((None, None) if one is None else _judged(world, y, effects, one, want, noise, rng))
         errors[name], inside[name] = [error for error, _ in found], [share for _, share in found]
     (before,) = errors.pop("before")
-    merged = {name: {**record["errors"][name], want: of} for name, of in errors.items()}
+    merged = {**record["errors"], **{name: {**record["errors"][name], want: of} for name, of in errors.items()}}
     changed = {**record, "before": {**record["before"], want: before}, "errors": merged}
     changed["draws_of"] = {**record.get("draws_of", {}), want: draws}
-    return {**changed, "inside": inside} if want == "loss" else changed
+    return {**changed, "inside": {**record.get("inside", {}), **inside}} if want == "loss" else changed
 
 
 def _judged(
@@ -197,12 +198,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="worlds whose name holds this")
     parser.add_argument("--again", choices=WANTED, help="simulate one question of recorded worlds anew, with --draws")
+    parser.add_argument("--planned", action="store_true", help="with --again: what other designs erred by is kept")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).resolve().parent)
     args = parser.parse_args()
     path, readable = args.out / "next_runs.json", args.out / "next_runs.md"
-    added = readable.read_text(encoding="utf-8").partition(ORACLES) if readable.exists() else ("", "", "")
-    oracles = f"\n{added[1]}{added[2]}" if added[1] else ""
+    added = readable.read_text(encoding="utf-8").partition(KNOWN) if readable.exists() else ("", "", "")
+    known = f"\n{added[1]}{added[2]}" if added[1] else ""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"worlds": []}
     old = before.pop("worlds")
     same = [one for one in old if one["seed"] == args.seed and (args.again or one["draws"] == args.draws)]
@@ -213,11 +215,11 @@ def main() -> None:
     with ProcessPoolExecutor(args.workers) as pool:
         if args.again:
             todo = [world for world in named if str(world) in kept]
-            count = len(todo)
-            found = pool.map(
-                again, [kept[str(world)] for world in todo], todo, [args.again] * count, [args.draws] * count
-            )
-            origin = {**before, f"planned {args.again}": now}
+            if args.planned and any(kept[str(world)]["draws_of"][args.again] != args.draws for world in todo):
+                parser.error("--planned: the other designs were judged with another number of draws")
+            anew = partial(again, want=args.again, draws=args.draws, alone=args.planned)
+            found = pool.map(anew, [kept[str(world)] for world in todo], todo)
+            origin = {**before, f"{'only ' * args.planned}planned {args.again}": now}
         else:
             todo = [world for world in named if str(world) not in kept]
             found = pool.map(study, todo, [args.draws] * len(todo), [args.seed] * len(todo))
@@ -227,7 +229,7 @@ def main() -> None:
             print(table([record]), file=sys.stderr, flush=True)
             ordered = [kept[str(world)] for world in WORLDS if str(world) in kept]
             path.write_text(json.dumps(origin | {"worlds": ordered}) + "\n", encoding="utf-8")
-            readable.write_text(report(ordered, origin) + oracles, encoding="utf-8")
+            readable.write_text(report(ordered, origin) + known, encoding="utf-8")
     print(table([kept[str(world)] for world in named if str(world) in kept]))
 
 

@@ -97,7 +97,7 @@ def test_one_run_more_or_less_is_what_rebuilding_gives():
     more = np.stack([sum(start.changed(k).errors()) for k in range(CELLS.shape[1])], axis=1)
     assert start.after() == pytest.approx(more, rel=1e-9)
     twice = start.changed(4, 2)
-    assert twice.after(-1)[:, 4] == pytest.approx(sum(start.changed(4).errors()), rel=1e-9)
+    assert twice.after(sign=-1)[:, 4] == pytest.approx(sum(start.changed(4).errors()), rel=1e-9)
     counts = np.zeros(CELLS.shape[1], int)
     counts[[4, 7]] = 2, 1
     assert sum(start.with_counts(counts).errors()) == pytest.approx(sum(twice.changed(7).errors()), rel=1e-9)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelaw.plan.design.estimated import FORMS, Estimated
-from scalelaw.plan.design.forms import PLACES
 
 Array = NDArray[np.float64]
 
@@ -19,7 +18,7 @@ POWER = 8
 
 @dataclass(frozen=True)
 class BesideOneRun:
-    """Squared errors, their mean over worlds and places, over those of one run; the mean to the power `POWER` of forms.
+    """Squared errors, their mean over worlds, over those of one run; the mean to the power `POWER` of forms.
 
     A mean of logarithms would trade a form, or a world, in which the choice fails for others in which it shines.
 
@@ -43,7 +42,7 @@ class BesideOneRun:
         affordable = np.flatnonzero(cost <= spend * (1 + 1e-9))
         if not len(affordable):
             return cls(told, _over_worlds(np.add(*told.errors())[:, None])[:, 0])
-        after = _over_worlds(told.after()[:, affordable])
+        after = _over_worlds(told.after(affordable))
         return cls(told, after[:, int(np.log(after).mean(axis=0).argmin())])
 
     @property
@@ -64,9 +63,9 @@ class BesideOneRun:
         mean = self._beside(np.add(*self.told.errors())[:, None])[:, 0]
         return mean, np.zeros_like(mean)
 
-    def after(self) -> Array:
-        """(1, cells) the same with one more run of each cell."""
-        return self._beside(self.told.after())
+    def after(self, cells: NDArray[np.int64] | None = None) -> Array:
+        """(1, cells) the same with one more run of each cell, or of each numbered one."""
+        return self._beside(self.told.after(cells))
 
     def _beside(self, errors: Array) -> Array:
         beside = _over_worlds(errors) / self.one[:, None]
@@ -74,7 +73,5 @@ class BesideOneRun:
 
 
 def _over_worlds(errors: Array) -> Array:
-    """(4, cells) mean over worlds, and of a break over its places, which are as unknown, of (worlds x forms, cells)."""
-    mean = errors.reshape(-1, FORMS, errors.shape[1]).mean(axis=0)
-    breaks = mean[2:].reshape(len(PLACES), 2, -1).mean(axis=0)
-    return np.concatenate([mean[:2], breaks])
+    """(forms, cells) mean over worlds of (worlds x forms, cells)."""
+    return np.asarray(errors.reshape(-1, FORMS, errors.shape[1]).mean(axis=0))

@@ -1,4 +1,4 @@
-"""The error of an answer where departures from the form are estimated with the surface, as `plan.average` does."""
+"""The error of an answer that is estimated as a mean over forms weighed by evidence, as `plan.average` does."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelaw.plan.design.forms import VARIANCE, departures, shares
+from scalelaw.plan.design.forms import PROBABLE, departures, shares
 from scalelaw.plan.design.information import PRIOR, Scales
+from scalelaw.plan.design.weighed import FINE, Rest, weighed
 from scalelaw.plan.design.worlds import Worlds
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-FORMS = 1 + len(VARIANCE)
+SURFACE = len(PRIOR)
+"""Unknowns of the fitted form."""
+FORMS = 1 + len(PROBABLE)
 """That the truth may have: none of the departures, or one."""
 
 
@@ -61,14 +64,14 @@ class Ground:
 class Estimated:
     """Sums over the runs.
 
-    The estimate is the most probable one where parameters have the wide prior and departures' factors are normal about
-    0. Its squared error is taken under each form: no departure, or one as large as the runs there are leave it likely.
+    Each form is fitted by itself, linear about a world: the additive one has the five parameters with their wide prior,
+    every other a departure too, whose factor is normal about 0 and 1. The estimate is their mean, weighed by evidence.
 
     Attributes:
         ground: see there.
         factors: (worlds, departures) of the departures where the truth has them.
         shared: (worlds,) variance of an effect that runs of one size share, over the noise's.
-        gram: (worlds, unknowns, unknowns) precision of the unknowns.
+        gram: (worlds, unknowns, unknowns) precision of the unknowns, factors without their prior.
         by_size: (worlds, sizes, unknowns) sums of rows over the runs of each size.
     """
 
@@ -87,7 +90,7 @@ class Estimated:
         by_size = np.zeros((len(rows), int(max(sizes.max(), ground.sizes.max(initial=0))) + 1, rows.shape[2]))
         for size in np.unique(sizes):
             by_size[:, size] = rows[:, sizes == size].sum(axis=1)
-        held = np.concatenate([PRIOR**-2.0, 1 / VARIANCE])
+        held = np.concatenate([PRIOR**-2.0, np.zeros(len(PROBABLE))])
         shared = (ground.scales.size / ground.scales.noise) ** 2
         return cls(ground, factors, shared, np.swapaxes(rows, 1, 2) @ rows + np.diag(held), by_size)
 
@@ -122,36 +125,79 @@ class Estimated:
 
     def errors(self) -> tuple[Array, Array]:
         """(worlds x forms,) squared error of the answer from chance, and from the departure that is the truth's."""
-        answer = self.ground.answer
-        v = np.asarray(np.linalg.solve(self.gram, answer[:, :, None]), float)
-        chance, form = self._parts(v, (v[:, :, 0] * answer).sum(axis=1)[:, None])
-        own = np.einsum("wkp,wp->wk", self.by_size, v[:, :, 0])
-        chance = chance + (self.shared * (own**2).sum(axis=1))[:, None]
-        return np.repeat(chance.ravel(), FORMS), form.ravel()
-
-    def after(self) -> Array:
-        """(worlds x forms, cells) squared error with one more run of each cell."""
-        answer, rows = self.ground.answer, np.swapaxes(self.ground.cells, 1, 2)
-        inverse = np.linalg.inv(self.gram)
-        v = np.asarray(inverse @ answer[:, :, None], float)
-        u = inverse @ rows
-        # Sherman and Morrison: (M + j j')^-1 a = v - u (j v) / (1 + j M^-1 j)
-        told = (np.swapaxes(v, 1, 2) @ rows)[:, 0]
-        share = told / (1 + np.einsum("wpc,wpc->wc", u, rows))
-        moved = v - share[:, None] * u
-        left = (v[:, :, 0] * answer).sum(axis=1)[:, None] - told * share
-        chance, form = self._parts(moved, left)
+        fit = self._fit()
+        rest = Rest(fit.scores.astype(self._kind)[..., None], fit.reach[..., None], fit.variance[:, None])
+        found = weighed(rest, self.factors)
+        chance = found.chance
         if self.shared.any():
-            of_size = self.by_size @ moved
-            own = of_size[:, self.sizes, np.arange(len(self.sizes))]
-            of_all = np.einsum("wsc,wsc->wc", of_size, of_size) + 2 * share * own + share**2
-            chance = chance + self.shared[:, None] * of_all
-        both = chance[:, None] + form
+            v = _moved(fit, found.pulled, fit.v[:, :, None])
+            chance = chance + (self.shared * ((self.by_size @ v) ** 2).sum(axis=(1, 2)))[:, None, None]
+        return chance.ravel(), found.form.ravel()
+
+    def after(self, cells: Labels | None = None) -> Array:
+        """(worlds x forms, cells) squared error with one more run of each cell, or of each of the numbered ones."""
+        fit, ground = self._fit(), self.ground
+        chosen = ground.cells if cells is None else ground.cells[:, cells]
+        sizes = ground.sizes if cells is None else ground.sizes[cells]
+        rows = np.ascontiguousarray(np.swapaxes(chosen, 1, 2))
+        own = rows[:, :SURFACE]
+        u = fit.inverse @ own
+        # Sherman and Morrison: (M + j j')^-1 = M^-1 - u u' / (1 + j'u)
+        spread = 1 / (1 + (u * own).sum(axis=1))
+        told = (fit.v[:, None] @ own)[:, 0]
+        beyond = rows[:, SURFACE:] - fit.left @ own
+        scaled = beyond * spread[:, None]
+        scores = beyond.astype(self._kind)[:, :, None] * scaled.astype(self._kind)[:, None]
+        scores += fit.scores.astype(self._kind)[..., None]
+        rest = Rest(
+            scores,
+            fit.reach[..., None] - scaled * told[:, None],
+            fit.variance[:, None] - told**2 * spread,
+        )
+        found = weighed(rest, self.factors)
+        chance = found.chance
+        if self.shared.any():
+            share = (told + (beyond * found.pulled).sum(axis=1)) * spread
+            v = _moved(fit, found.pulled, fit.v[:, :, None] - u * share[:, None])
+            of_size, mine = self.by_size @ v, (rows * v).sum(axis=1)
+            there = of_size[:, sizes, np.arange(len(sizes))]
+            of_all = np.einsum("wsc,wsc->wc", of_size, of_size) + 2 * mine * there + mine**2
+            chance = chance + (self.shared[:, None] * of_all)[:, None]
+        both = chance + found.form
         return np.asarray(both.reshape(-1, both.shape[2]))
 
-    def _parts(self, v: Array, left: Array) -> tuple[Array, Array]:
-        """(worlds, cells) from noise and from parameters, (worlds, forms, cells) from the form, of v = M^-1 a (worlds,
-        unknowns, cells) and the posterior variance a'v (worlds, cells): that takes factors to vary about 0."""
-        off = (v[:, 1 - FORMS :] / VARIANCE[:, None]) ** 2
-        chance = left - VARIANCE @ off
-        return chance, np.concatenate([np.zeros_like(off[:, :1]), self.factors[:, :, None] ** 2 * off], axis=1)
+    @property
+    def _kind(self) -> type[np.float32] | type[np.float64]:
+        return np.float32 if self.ground.scales.noise.min() >= FINE else np.float64
+
+    def _fit(self) -> _Fit:
+        gram, answer = self.gram, self.ground.answer[:, :, None]
+        inverse = np.asarray(np.linalg.inv(gram[:, :SURFACE, :SURFACE]), float)
+        left = gram[:, SURFACE:, :SURFACE] @ inverse
+        v = (inverse @ answer[:, :SURFACE])[:, :, 0]
+        return _Fit(
+            inverse,
+            left,
+            v,
+            scores=gram[:, SURFACE:, SURFACE:] - left @ gram[:, :SURFACE, SURFACE:],
+            reach=(answer[:, SURFACE:] - left @ answer[:, :SURFACE])[:, :, 0],
+            variance=(v * answer[:, :SURFACE, 0]).sum(axis=1),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Of the surface alone: (worlds, 5, 5) M^-1 of its own part M of the precision, (worlds, departures, 5) the
+    departures' part times M^-1, (worlds, 5) v = M^-1 a of the answer a, and `Rest` without cells."""
+
+    inverse: Array
+    left: Array
+    v: Array
+    scores: Array
+    reach: Array
+    variance: Array
+
+
+def _moved(fit: _Fit, pulled: Array, v: Array) -> Array:
+    """(worlds, unknowns, cells) by how much rows times residuals move the mean over forms."""
+    return np.concatenate([v - np.swapaxes(fit.left, 1, 2) @ pulled, pulled], axis=1)

@@ -23,6 +23,7 @@ BEGINNINGS = 5
 """First runs that are tried."""
 ROUNDS = 6
 """Passes of exchanges; they end sooner where no exchange helps."""
+PASS = 10
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Choice:
 
 
 class Known(Protocol):
-    """What runs say, and what one more of each cell would make of it."""
+    """What runs say, and what one more of each of some cells would make of it."""
 
     @property
     def sizes(self) -> Counts: ...
     def errors(self) -> tuple[Array, Array]: ...
-    def after(self) -> Array: ...
+    def after(self, cells: Counts) -> Array: ...
     def changed(self, cell: int, count: int = 1) -> Self: ...
     def with_counts(self, counts: Counts) -> Self: ...
 
@@ -88,13 +89,14 @@ def choose(
         filled = [_filled(state, cost, most, 1.0) for state in (empty, *_beginnings(empty, cost, most))]
         filled.append(_filled(empty, cost, most, 0.0))
         begun = sorted(filled, key=lambda state: state.score)[:searches]
-    found = (_exchanged(state, cost, most, together, rules) for state in begun)
+    found = (_exchanged(state, cost, most, together, rules, 1e-3 if wide else 1e-4) for state in begun)
     best = min(found, key=lambda state: state.score)
     return Choice(best.counts, best.score, spend - best.left)
 
 
-def _exchanged(best: _State, cost: Array, most: int, together: int, rules: tuple[float, ...]) -> _State:
-    """Takes runs of a cell, or of up to `together` cells, out and fills the room anew, as long as that helps."""
+def _exchanged(best: _State, cost: Array, most: int, together: int, rules: tuple[float, ...], least: float) -> _State:
+    """Takes runs of a cell, or of up to `together` cells, out and fills the room anew, as long as that lowers the score
+    by `least`, and a pass by `PASS` times as much."""
     for _ in range(ROUNDS):
         before = best.score
         there = [int(cell) for cell in np.flatnonzero(best.counts)]
@@ -108,10 +110,10 @@ def _exchanged(best: _State, cost: Array, most: int, together: int, rules: tuple
                     fewer = _taken(fewer, cost, cell, -count)
                 for power in rules:
                     tried = _filled(fewer, cost, most, power, barred=gone[0])
-                    if tried.score < best.score - 1e-4:
+                    if tried.score < best.score - least:
                         best = tried
                         break
-        if best.score > before - 1e-3:
+        if best.score > before - PASS * least:
             break
     return best
 
@@ -121,7 +123,7 @@ def _beginnings(state: _State, cost: Array, most: int) -> list[_State]:
     affordable = cost <= state.left * (1 + 1e-9)
     if not affordable.any() or most < 1:
         return []
-    expected = np.where(affordable, np.log(state.information.after()).mean(axis=0), np.inf)
+    expected = _expected(state.information, affordable)
     sizes = state.information.sizes
     best = [int(np.argmin(np.where(sizes == size, expected, np.inf))) for size in np.unique(sizes[affordable])]
     best = sorted((cell for cell in best if expected[cell] < state.score), key=lambda cell: float(expected[cell]))
@@ -134,6 +136,14 @@ def score(information: Known) -> float:
     return float(np.log(chance + form).mean())
 
 
+def _expected(information: Known, affordable: NDArray[np.bool_]) -> Array:
+    """(cells,) score with one more run of each affordable cell, inf elsewhere."""
+    cells = np.flatnonzero(affordable)
+    expected = np.full(len(affordable), np.inf)
+    expected[cells] = np.log(information.after(cells)).mean(axis=0)
+    return expected
+
+
 def _filled(
     state: _State, cost: Array, most: int, power: float, barred: int | None = None, dearest: float = np.inf
 ) -> _State:
@@ -144,7 +154,7 @@ def _filled(
             affordable[barred] = False
         if not affordable.any():
             return state
-        expected = np.log(state.information.after()).mean(axis=0)
+        expected = _expected(state.information, affordable)
         gain = state.score - expected
         gain = np.where(affordable & (gain > HELPS), gain, 0.0)
         if not gain.any():

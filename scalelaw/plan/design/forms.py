@@ -24,8 +24,9 @@ PLAIN = 0.5
 """Probability, before any run, that the truth is of the fitted form; the others share the rest."""
 PLACES = (0.0, 0.5, 1.0)
 """Where between the smallest and the largest of the runs an exponent may change."""
-VARIANCE = (1 - PLAIN) / (len(NAMES) - 1) * np.array([1.0, *[1 / len(PLACES)] * 2 * len(PLACES)])
-"""(departures,) of the factors of `departures` before any run: 0 but for the probability of its form, about 1 there."""
+PROBABLE = (1 - PLAIN) / (len(NAMES) - 1) * np.array([1.0, *[0.5 / len(PLACES)] * 2 * len(PLACES)])
+"""(departures,) probability of each of `departures` before any run. The runs that will be reach about twice as far, and
+so do the places where a break may be: half of its probability is theirs that `PLACES` does not name."""
 
 
 def errors_of_form(worlds: Worlds, x: Array, ends: Array) -> Array:

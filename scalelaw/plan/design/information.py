@@ -124,8 +124,8 @@ class Information:
         form = np.einsum("wfp,wp->wf", self.by_feature, v) - q.answer_features
         return chance, np.asarray(q.scales.form**2 * (form**2).sum(axis=1))
 
-    def after(self, sign: int = 1) -> Array:
-        """(worlds, cells) squared error with one more run of each cell (one fewer for sign -1)."""
+    def after(self, cells: NDArray[np.int64] | None = None, sign: int = 1) -> Array:
+        """(worlds, cells) squared error with one more run (fewer for sign -1) of each cell, or of each numbered one."""
         q, P = self.question, self.by_feature
         jv, v = self.moved(sign)
         square = jv**2
@@ -134,7 +134,8 @@ class Information:
         form = _form(np.swapaxes(P, 1, 2) @ P, v) - 2 * (answer @ v)[:, 0]
         form += 2 * sign * jv * ((weight * v).sum(axis=1) - q.answer_features @ q.features.T)
         form += square * q.columns[1] + (q.answer_features**2).sum(axis=1)[:, None]
-        return np.asarray(self.chance_after(jv, v, sign) + q.scales.form[:, None] ** 2 * np.maximum(form, 0.0))
+        both = self.chance_after(jv, v, sign) + q.scales.form[:, None] ** 2 * np.maximum(form, 0.0)
+        return np.asarray(both if cells is None else both[:, cells])
 
     def moved(self, sign: int = 1) -> tuple[Array, Array]:
         """(worlds, cells) j'v and (worlds, 5, cells) v with one more run of each cell (one fewer for sign -1)."""

@@ -89,9 +89,10 @@ class Scenarios:
         chance = np.repeat(self.sums.errors()[0], form.shape[1])
         return chance, np.asarray(form.ravel() ** 2)
 
-    def after(self) -> Array:
-        """(worlds x forms, cells) squared error with one more run of each cell."""
+    def after(self, cells: NDArray[np.int64] | None = None) -> Array:
+        """(worlds x forms, cells) squared error with one more run of each cell, or of each numbered one."""
         jv, v = self.sums.moved()
         form = self.by_form @ v + self.at_cells * jv[:, None] - self.at_answer[:, :, None]
         both = self.sums.chance_after(jv, v)[:, None] + form**2
-        return np.asarray(both.reshape(-1, both.shape[2]))
+        every = both.reshape(-1, both.shape[2])
+        return np.asarray(every if cells is None else every[:, cells])
