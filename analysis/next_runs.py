@@ -48,7 +48,7 @@ from designs import (
     seen,
     sizes_of,
 )  # fmt: skip
-from next_runs_tables import KNOWN, report, table
+from next_runs_tables import report, table
 
 from scalelaw.plan.design.beside_one_run import BesideOneRun
 from scalelaw.plan.design.estimated import Estimated, Ground
@@ -203,8 +203,6 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path(__file__).resolve().parent)
     args = parser.parse_args()
     path, readable = args.out / "next_runs.json", args.out / "next_runs.md"
-    added = readable.read_text(encoding="utf-8").partition(KNOWN) if readable.exists() else ("", "", "")
-    known = f"\n{added[1]}{added[2]}" if added[1] else ""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"worlds": []}
     old = before.pop("worlds")
     same = [one for one in old if one["seed"] == args.seed and (args.again or one["draws"] == args.draws)]
@@ -229,7 +227,7 @@ def main() -> None:
             print(table([record]), file=sys.stderr, flush=True)
             ordered = [kept[str(world)] for world in WORLDS if str(world) in kept]
             path.write_text(json.dumps(origin | {"worlds": ordered}) + "\n", encoding="utf-8")
-            readable.write_text(report(ordered, origin) + known, encoding="utf-8")
+            readable.write_text(report(ordered, origin), encoding="utf-8")
     print(table([kept[str(world)] for world in named if str(world) in kept]))
 
 

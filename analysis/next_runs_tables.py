@@ -10,8 +10,6 @@ from designs import EQUAL, LARGEST, Array
 from scalelaw.plan.design.worlds import WANTED, Want
 
 ENOUGH = 1.3
-KNOWN = "## What could be saved for the loss"
-"""Heads what next_runs_known.py adds to next_runs.md."""
 
 
 def ratio(record: dict[str, Any], name: str, want: Want) -> tuple[float, bool]:

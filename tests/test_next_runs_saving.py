@@ -51,18 +51,15 @@ def test_a_ratio_is_that_of_the_curves():
 
 
 def test_the_record_says_what_is_claimed_and_is_what_is_written():
-    """At least 1.3 against every equal-compute design, and in the mean over either kind of truth against all."""
+    """At least 1.3 in every world, for every question and against every design."""
     here = Path(next_runs.__file__).parent
     record = json.loads((here / "next_runs.json").read_text(encoding="utf-8"))
     worlds = record.pop("worlds")
-    assert (here / "next_runs.md").read_text(encoding="utf-8").startswith(next_runs_tables.report(worlds, record))
+    assert (here / "next_runs.md").read_text(encoding="utf-8") == next_runs_tables.report(worlds, record)
     assert [one["world"] for one in worlds] == [str(world) for world in designs.WORLDS]
     for want in designs.WANTED:
         for name in (*designs.EQUAL, *designs.LARGEST):
-            logs = np.log([next_runs_tables.ratio(one, name, want)[0] for one in worlds])
-            additive = np.array([one["world"].startswith("additive") for one in worlds])
-            assert min(logs[additive].mean(), logs[~additive].mean()) >= np.log(1.3)
-            assert name in designs.LARGEST or logs.min() >= np.log(1.3)
+            assert min(next_runs_tables.ratio(one, name, want)[0] for one in worlds) >= 1.3
 
 
 @pytest.mark.slow
