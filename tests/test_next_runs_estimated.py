@@ -8,7 +8,7 @@ from test_next_runs_design import CELL_SIZES, CELLS, RUN_SIZES, RUNS, WORK, WORL
 
 from scalelaw.plan.design.beside_one_run import POWER, BesideOneRun
 from scalelaw.plan.design.estimated import FORMS, Estimated, Ground
-from scalelaw.plan.design.exchange import choose
+from scalelaw.plan.design.exchange import choose, with_counts
 from scalelaw.plan.design.forms import BREAK, MIXED, PLAIN, PROBABLE, departures, shares
 from scalelaw.plan.design.information import PRIOR, Scales
 from scalelaw.plan.design.worlds import Worlds
@@ -88,7 +88,7 @@ def weights_of(left, u):
 def test_errors_are_those_of_the_mean_over_fits(noise, size):
     counts = np.zeros(CELLS.shape[1], int)
     counts[[2, 7, 14]] = 3, 1, 2
-    found = estimated(noise, size).with_counts(counts).errors()
+    found = with_counts(estimated(noise, size), counts).errors()
     for mine, other in zip(found, by_hand(counts, noise, size), strict=True):
         assert mine.reshape(SHAPE) == pytest.approx(other, rel=1e-4, abs=1e-9)
 
@@ -191,6 +191,6 @@ def test_the_form_that_fares_worst_fares_better_beside_one_run():
     worst = []
     for goal in (told, start):
         counts = choose(goal, COST, spend, 12, together=1, wide=True).counts
-        errors = of_forms(np.add(*told.with_counts(counts).errors()))
+        errors = of_forms(np.add(*with_counts(told, counts).errors()))
         worst.append((errors / start.one).max())
     assert worst[1] < 0.7 * worst[0]

@@ -9,7 +9,7 @@ import pytest
 from test_next_runs_design import CELLS, WORK, information
 
 from scalelaw.plan.design.cells import Cells
-from scalelaw.plan.design.exchange import choose, score
+from scalelaw.plan.design.exchange import choose, score, with_counts
 from scalelaw.plan.design.one_run import about_one_run
 from scalelaw.plan.models import Candidate
 
@@ -39,7 +39,7 @@ def test_its_numbers_are_those_of_the_run_alone_and_of_the_best_cheaper_runs(for
     said = _said(start, counts, spend)
     affordable = np.where(GRID.flop <= GRID.flop[dearest] / 2, GRID.flop, 1e9)  # second method: a cost beyond the spend
     cheaper = choose(start, affordable, spend, 12, together=1, wide=True)
-    alone = score(start.with_counts(counts))
+    alone = score(with_counts(start, counts))
     assert _numbers(said) == pytest.approx(np.exp([alone / 2, cheaper.score / 2]), rel=0.01)
     assert GRID.models[GRID.model[dearest]].variant in said
     assert "100%" in said

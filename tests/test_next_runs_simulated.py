@@ -14,6 +14,7 @@ import designs
 from designs import PILOT, TARGET, World
 
 from scalelaw.plan.design.estimated import FORMS, Estimated, Ground
+from scalelaw.plan.design.exchange import with_counts
 from scalelaw.plan.design.information import Scales
 from scalelaw.plan.design.worlds import Worlds
 
@@ -44,7 +45,7 @@ def expected(world: World, form: int, cells, counts) -> float:
         best = surface.best(TARGET)
         off = world.log_loss(best[0])[0] - surface.log_loss(best)[0, 0]
         factors[0, form - 1] = off / ground.answer[0, 4 + form]
-    chance, departure = replace(told, factors=factors).with_counts(counts).errors()
+    chance, departure = with_counts(replace(told, factors=factors), counts).errors()
     return float(np.sqrt(chance[form] + departure[form]))
 
 

@@ -5,7 +5,7 @@ import pytest
 from rate_sweeps import errors, power, sweep
 
 from scalelaw.learning_rate import optimal_learning_rates
-from scalelaw.learning_rate.basin import phi, phi_by_skew
+from scalelaw.learning_rate.basin import Basin, optimum, phi, phi_by_skew
 
 
 def test_the_basins_shape_is_its_formula():
@@ -13,6 +13,21 @@ def test_the_basins_shape_is_its_formula():
     np.testing.assert_allclose(phi(u, k), 2 * (np.exp(k * u) - 1 - k * u) / k**2, atol=1e-12)
     np.testing.assert_allclose(phi(u, 0.0), u * u, atol=1e-15)
     np.testing.assert_allclose(phi_by_skew(u, k), (phi(u, k + 1e-6) - phi(u, k - 1e-6)) / 2e-6, atol=1e-7)
+
+
+def test_an_interval_is_open_where_it_leaves_the_tested_rates_far_behind():
+    x = np.log([0.6, 1.2, 2.4])
+    basin = Basin(x, np.array([0.08, 0.0, 0.12]), np.ones(3), None)
+    found = [optimum(basin, noise, 20.0, 0.95) for noise in np.linspace(0.001, 0.06, 400)]
+    low, high = (np.array([getattr(one, end) for one in found], float) for end in ("low", "high"))
+    assert np.isfinite(low[0])
+    assert np.isfinite(high[0])
+    assert np.nanmin(low) >= x[0] - np.log(4)
+    assert np.nanmax(high) <= x[-1] + np.log(4)
+    assert np.isnan(low[-1])
+    assert np.isnan(high[-1])
+    assert (np.isnan(low) & np.isfinite(high)).any()  # one end is open before the other
+    assert (np.diff(np.isnan(low).astype(int)) >= 0).all()  # and stays so with more noise
 
 
 def test_a_lopsided_basin_is_chosen_and_its_optima_are_exact_without_noise():

@@ -185,8 +185,7 @@ def _draw_front(ax: Axes, numbers: Numbers, shades: dict[str, str]) -> None:
     costs, losses = [*C, *runs["compute"], predicted["compute"]], [*loss, *runs["val_loss"], predicted["loss"], *ends]
     if found is not None:
         for name, x, y in zip(found["model"], found["compute"], found["val_loss"], strict=True):
-            aside = ax.transData + ScaledTranslation(7 / 72, 0, ax.figure.dpi_scale_trans)
-            ax.plot([x], [y], linestyle="", marker="o", markersize=2.8, color=shades[name], transform=aside, zorder=4)
+            ax.plot([x], [y], linestyle="", marker="o", markersize=2.8, color=shades[name], zorder=4)
         costs, losses = [*costs, *found["compute"]], [*losses, *found["val_loss"]]
     low, high = style.log_limits(losses, 0.06)
     ax.set_ylim(low, high)

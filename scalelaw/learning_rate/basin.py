@@ -54,7 +54,8 @@ class Optimum:
 
     Attributes:
         best: the curve's lowest point, or the best tested rate.
-        low, high: its interval (None: open); for a bound one end is the rate next to the edge, the other is open.
+        low, high: its interval (None: open, or far beyond the rates tested); for a bound one end is the rate next to
+            the edge, the other is open.
         stderr: standard error (None when unknown, and for what no curve gives).
         bound: inside the grid, or a bound at its edge.
         bend: the curve's quadratic coefficient at its lowest point (None without a curve).
@@ -159,11 +160,15 @@ def optimum(basin: Basin, noise: float | None, dof: float, level: float, skew: f
     V = np.asarray(noise**2 * inverse[1:, 1:], dtype=np.float64)
     along = np.array([1.0, 2 * np.expm1(skew * vertex) / skew if skew else 2 * vertex])
     stderr = float(np.sqrt(along @ V @ along)) / (2 * bend_there)
-    ends = [
-        None if end is None or not np.isfinite(moved := _unstretched(end, skew)) else at + moved
-        for end in _fieller(float(slope), float(bend), V, t_quantile(level, dof))
-    ]
-    return Optimum(at + vertex, ends[0], ends[1], stderr, "inside", bend_there, limits=limits)
+    ends = _fieller(float(slope), float(bend), V, t_quantile(level, dof))
+    low, high = (None if end is None else _seen(at + _unstretched(end, skew), x) for end in ends)
+    return Optimum(at + vertex, low, high, stderr, "inside", bend_there, limits=limits)
+
+
+def _seen(end: float, x: Array) -> float | None:
+    """An end of an interval; None further beyond the tested rates than these reach: of those no curve can say."""
+    reach = float(x[-1] - x[0])
+    return end if x[0] - reach <= end <= x[-1] + reach else None
 
 
 def _unstretched(t: float, skew: float) -> float:

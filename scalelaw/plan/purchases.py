@@ -13,7 +13,7 @@ from scalelaw.plan.design.basis import Basis, basis_of
 from scalelaw.plan.design.beside_one_run import BesideOneRun
 from scalelaw.plan.design.cells import Cells, cells
 from scalelaw.plan.design.estimated import Estimated
-from scalelaw.plan.design.exchange import Counts, choose
+from scalelaw.plan.design.exchange import Counts, choose, with_counts
 from scalelaw.plan.design.one_run import about_one_run
 from scalelaw.plan.design.questions import Questions
 from scalelaw.plan.design.recipe import next_sweep, recipes
@@ -83,7 +83,7 @@ def next_runs(
         chosen = choose(beside, grid.flop, left, room, together=1, wide=True)
     else:
         chosen = choose(told, grid.flop, left, room)
-    after = {one: begun[one].with_counts(chosen.counts) for one in WANTED}
+    after = {one: with_counts(begun[one], chosen.counts) for one in WANTED}
 
     n = known.x.shape[1] - 5
     dof = n, n + int(chosen.counts.sum()) + (0 if first is None else first.count)

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 FLOORED = 0.5
 """Probability, before any run, that the loss has a floor above 0."""
-PLACES = (-0.6, 0.0, 0.6)
+SOUGHT_FROM = (-0.6, 0.0, 0.6)
 """At which the search for a break begins, from the smallest of the runs, -1, to the largest, 1."""
 
 
@@ -112,7 +112,7 @@ def _starts(theta: Array, centre: tuple[float, float], prior: Prior, form: int) 
     raised = fit.copy()
     raised[:, 0] = np.maximum(fit[:, 0], prior.mean[:, 0])
     found = [fit, raised]
-    for place in {ADDITIVE: (), MIXING: (0.0,)}.get(form, PLACES):
+    for place in {ADDITIVE: (), MIXING: (0.0,)}.get(form, SOUGHT_FROM):
         away = raised.copy()
         away[:, 5:] = 1.0, place
         found.append(away)

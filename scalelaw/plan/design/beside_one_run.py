@@ -54,10 +54,6 @@ class BesideOneRun:
         """With `count` more runs of a cell."""
         return replace(self, told=self.told.changed(cell, count))
 
-    def with_counts(self, counts: NDArray[np.int64]) -> Self:
-        """With counts (cells,) of further runs."""
-        return replace(self, told=self.told.with_counts(counts))
-
     def errors(self) -> tuple[Array, Array]:
         """(1,) the squared error beside one run's, and zero: chance and form are not apart."""
         mean = self._beside(np.add(*self.told.errors())[:, None])[:, 0]

@@ -116,13 +116,6 @@ class Estimated:
         """With `count` more runs of a cell."""
         return self.with_runs(self.ground.cells[:, cell], int(self.sizes[cell]), count)
 
-    def with_counts(self, counts: Labels) -> Self:
-        """With counts (cells,) of further runs."""
-        found = self
-        for cell in np.flatnonzero(counts):
-            found = found.changed(int(cell), int(counts[cell]))
-        return found
-
     def errors(self) -> tuple[Array, Array]:
         """(worlds x forms,) squared error of the answer from chance, and from the departure that is the truth's."""
         fit = self._fit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,9 @@ class Known(Protocol):
     def errors(self) -> tuple[Array, Array]: ...
     def after(self, cells: Counts) -> Array: ...
     def changed(self, cell: int, count: int = 1) -> Self: ...
-    def with_counts(self, counts: Counts) -> Self: ...
+
+
+Told = TypeVar("Told", bound=Known)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,13 @@ def _beginnings(state: _State, cost: Array, most: int) -> list[_State]:
     best = [int(np.argmin(np.where(sizes == size, expected, np.inf))) for size in np.unique(sizes[affordable])]
     best = sorted((cell for cell in best if expected[cell] < state.score), key=lambda cell: float(expected[cell]))
     return [_taken(state, cost, cell, 1, float(expected[cell])) for cell in best[:BEGINNINGS]]
+
+
+def with_counts(information: Told, counts: Counts) -> Told:
+    """With counts (cells,) of further runs."""
+    for cell in np.flatnonzero(counts):
+        information = information.changed(int(cell), int(counts[cell]))
+    return information
 
 
 def score(information: Known) -> float:

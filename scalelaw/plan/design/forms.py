@@ -22,11 +22,11 @@ SHARP = 2.0
 """A break takes a factor of about e^(4 / SHARP) in size or data."""
 PLAIN = 0.5
 """Probability, before any run, that the truth is of the fitted form; the others share the rest."""
-PLACES = (0.0, 0.5, 1.0)
+BROKEN_AT = (0.0, 0.5, 1.0)
 """Where between the smallest and the largest of the runs an exponent may change."""
-PROBABLE = (1 - PLAIN) / (len(NAMES) - 1) * np.array([1.0, *[0.5 / len(PLACES)] * 2 * len(PLACES)])
+PROBABLE = (1 - PLAIN) / (len(NAMES) - 1) * np.array([1.0, *[0.5 / len(BROKEN_AT)] * 2 * len(BROKEN_AT)])
 """(departures,) probability of each of `departures` before any run. The runs that will be reach about twice as far, and
-so do the places where a break may be: half of its probability is theirs that `PLACES` does not name."""
+so do the places where a break may be: half of its probability is theirs that `BROKEN_AT` does not name."""
 
 
 def errors_of_form(worlds: Worlds, x: Array, ends: Array) -> Array:
@@ -53,9 +53,9 @@ def errors_of_form(worlds: Worlds, x: Array, ends: Array) -> Array:
 
 def departures(worlds: Worlds, x: Array, ends: Array) -> Array:
     """(worlds, departures, points) of ln L at logs x, as `errors_of_form`: the interaction, and breaks of size and of
-    data at `PLACES` between ends (2, 2), the smallest and the largest ln N and ln D of the runs."""
+    data at `BROKEN_AT` between ends (2, 2), the smallest and the largest ln N and ln D of the runs."""
     low, high = ends
-    found = [errors_of_form(worlds, x, low + place * (high - low)) for place in PLACES]
+    found = [errors_of_form(worlds, x, low + place * (high - low)) for place in BROKEN_AT]
     return np.concatenate([found[0][:, 1:2], *(one[:, 2:] for one in found)], axis=1)
 
 

@@ -108,13 +108,6 @@ class Information:
         q = self.question
         return self.with_runs(q.jacobian[:, cell], int(q.sizes[cell]), q.features[cell], count)
 
-    def with_counts(self, counts: NDArray[np.int64]) -> Self:
-        """With counts (cells,) of further runs."""
-        found = self
-        for cell in np.flatnonzero(counts):
-            found = found.changed(int(cell), int(counts[cell]))
-        return found
-
     def errors(self) -> tuple[Array, Array]:
         """(worlds,) squared error of the answer from noise and size effects, and from the form."""
         q = self.question

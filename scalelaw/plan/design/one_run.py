@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalelaw.plan.design.cells import Cells
-from scalelaw.plan.design.exchange import Counts, Known, choose, score
+from scalelaw.plan.design.exchange import Counts, Known, choose, score, with_counts
 from scalelaw.plan.design.worlds import Want
 
 MOSTLY = 0.8
@@ -32,7 +32,7 @@ def about_one_run(information: Known, grid: Cells, counts: Counts, spend: float,
     if counts[dearest] != 1 or grid.flop[dearest] < MOSTLY * cost:
         return None
     cheap = np.where(grid.flop <= CHEAPER * grid.flop[dearest], grid.flop, np.inf)
-    alone, all_of_it = score(information.changed(dearest)), score(information.with_counts(counts))
+    alone, all_of_it = score(information.changed(dearest)), score(with_counts(information, counts))
     others = choose(information, cheap, spend, most, together=1, wide=True).score
     name, images = grid.models[grid.model[dearest]].variant, int(grid.images[dearest])
     sentence = f"one run of {name} for {images:,} images is {grid.flop[dearest] / cost:.0%} of the cost and alone "

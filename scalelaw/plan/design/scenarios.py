@@ -75,13 +75,6 @@ class Scenarios:
         q = self.sums.question
         return self.with_runs(q.jacobian[:, cell], int(q.sizes[cell]), self.at_cells[:, :, cell], count)
 
-    def with_counts(self, counts: NDArray[np.int64]) -> Self:
-        """With counts (cells,) of further runs."""
-        found = self
-        for cell in np.flatnonzero(counts):
-            found = found.changed(int(cell), int(counts[cell]))
-        return found
-
     def errors(self) -> tuple[Array, Array]:
         """(worlds x forms,) squared error of the answer from noise and size effects, and from the form."""
         v = np.linalg.solve(self.sums.gram, self.sums.question.gradient[:, :, None])
