@@ -234,6 +234,7 @@ def test_a_decompression_bomb_costs_no_memory(bomb):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB; their pixels are gigabytes
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of the damage, before it is refused
 def test_damaged_files_never_raise_anything_else():
     """Each of many files with bytes changed is read, or said to be unreadable."""
     rng = np.random.default_rng(4)

@@ -16,7 +16,10 @@ from scalelaw.errors import UserError
 from scalelaw.launch import local, ray
 from scalelaw.sweep.resources import RaySection
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called"),  # Ray forks and at once becomes a process of its own
+]
 
 LOST = """
             if mood.startswith("kill"):

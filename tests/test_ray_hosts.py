@@ -19,7 +19,10 @@ from scalelaw.launch.ray import Work, join
 from scalelaw.runs import RunTable
 from scalelaw.sweep.resources import RaySection
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called"),  # Ray forks and at once becomes a process of its own
+]
 
 ONE = (
     TINY.replace("[train]", "[train]\nevaluations = 1")
