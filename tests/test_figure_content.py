@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from scalelaw import figures
+from scalelaw.errors import UserError
 from scalelaw.figures import frontier, loss_vs_compute, numbers, optimal_lr, style
 from scalelaw.runs import RunTable
 
@@ -170,6 +171,25 @@ def test_bracketed_minima_have_bars_mirrored_between_size_and_epochs() -> None:
             for path in c.get_paths()]  # fmt: skip
     assert [bar[1] for bar in bars if bar[0] < bar[1]] == [end for end in size["high"] if end is not None]
     assert "lowest loss at equal compute, bracketed, 95 % interval" in texts_of(figure)
+
+
+def test_one_budget_of_equal_compute_is_no_frontier() -> None:
+    """Whose axis of compute would have no width."""
+    macs = np.geomspace(1e4, 1.6e5, 5)
+    frame = pd.DataFrame(
+        {
+            "macs_per_image": macs,
+            "images_seen": 4e9 / macs,
+            "train_flop": 2.4e10,
+            "val_loss": 1 + 0.1 * np.log(macs / 4e4) ** 2,
+        }
+    )
+    table = RunTable.from_frame(frame)
+    assert figures.FIGURES["equal_compute"].collect(table)["panels"]
+    with pytest.raises(
+        UserError, match=r"one budget of equal compute shows no trend \(equal_compute draws it\); add others"
+    ):
+        frontier.collect(table)
 
 
 def test_the_trend_of_rates_is_written_with_its_intervals() -> None:

@@ -91,6 +91,16 @@ def test_sizes_in_words() -> None:
     assert {value: numbers.in_words(value) for value in words} == words
 
 
+@given(st.integers(1, 999_999), st.integers(-2, 12))
+def test_ticks_in_words_are_their_values(digits: int, power: int) -> None:
+    value = float(f"{digits}e{power}")
+    text = numbers.tick_words(value)
+    letter = text.lstrip("0123456789.e+-")
+    assert float(text.removesuffix(letter)) * {"": 1, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[letter] == pytest.approx(
+        value, rel=1e-12
+    )
+
+
 def test_lengths_in_epochs_are_short_and_differ() -> None:
     assert style.lengths([0.125, 0.449992, 7.99906, 64, 1024]) == ["0.125", "0.45", "8", "64", "1024"]
     assert style.lengths([1.0001, 1.0002]) == ["1.0001", "1.0002"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +151,22 @@ def test_units_of_size_and_images_do_not_matter(runs):
 def test_equal_input_gives_equal_plans(runs, plan):
     again = sl.next_runs(runs, TARGET, SPEND)
     assert json.dumps(again.to_dict(), allow_nan=False) == json.dumps(plan.to_dict(), allow_nan=False)
+
+
+def test_the_order_of_rows_does_not_matter(runs, plan):
+    shuffled = replace(runs, frame=runs.frame.sample(frac=1, random_state=3).reset_index(drop=True))
+    again = sl.next_runs(shuffled, TARGET, SPEND)
+    bought = [[(one.variant, one.images, one.seeds) for one in each.runs] for each in (again, plan)]
+    assert bought[0] == bought[1]
+    for want, one in plan.expected.items():
+        assert again.expected[want].after == pytest.approx(one.after, rel=1e-9)
+
+
+def test_what_the_runs_say_now_does_not_depend_on_the_spend(runs, plan):
+    cheaper = sl.next_runs(runs, TARGET, sl.Budget(times=0.5))
+    assert cheaper.size_effect == plan.size_effect
+    for want in ("size", "loss"):
+        assert cheaper.expected[want].before == pytest.approx(plan.expected[want].before, rel=1e-9)
 
 
 def test_losses_that_rise_with_size_are_planned_from_assumed_surfaces_and_said(runs):

@@ -13,7 +13,7 @@ from matplotlib.markers import MarkerStyle
 from scalelaw.errors import UserError
 from scalelaw.figures import style
 from scalelaw.figures.legend import Entry, Group, block, mark, model_key, shared_key, stroke
-from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain
+from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, tick_words
 from scalelaw.figures.panels import Layout, outer, row
 from scalelaw.frontiers import frontier
 from scalelaw.frontiers.columns import best_of, columns_of, one_training_set
@@ -156,7 +156,7 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
         ax.set_ylim(middle / half, middle * half)
         ax.set_xlim(*style.log_limits(sizes, 0.09))
         style.plain_axis(ax.yaxis, style.plain_ticks(*style.inner(*ax.get_ylim()), most=5))
-        style.plain_axis(ax.xaxis, style.plain_ticks(*ax.get_xlim(), most=4), in_words)
+        style.plain_axis(ax.xaxis, style.plain_ticks(*ax.get_xlim(), most=4), tick_words)
         unit = style.COMPUTE_UNITS[numbers["compute"]]
         title = f"{style.scientific(float(format(panel['compute'], '.2g')))} {unit}"
         ax.set_title(

@@ -17,14 +17,15 @@ from scalelaw.figures.loss_vs_compute import LINE_POINTS, flop_per_core_hour
 from scalelaw.figures.numbers import (
     Numbers,
     bar_ends,
-    in_words,
     models,
     plain,
     status_text,
     status_words,
+    tick_words,
     with_interval,
 )
 from scalelaw.frontiers import frontier
+from scalelaw.frontiers.equal_compute import TOLERANCE
 from scalelaw.runs import RunTable
 
 _SYMBOLS = {"macs_per_image": "M^*", "params": "N^*", "epochs": r"\mathrm{epochs}^*", "data": "D^*"}
@@ -48,6 +49,10 @@ def collect(runs: RunTable) -> Numbers:
     front = frontier(best)
     compute = front.size.compute
     cost = best.column(compute).astype(float)
+    if np.nanmax(cost) <= np.nanmin(cost) * (1 + TOLERANCE):
+        raise UserError(
+            f"{runs.source}: one budget of equal compute shows no trend (equal_compute draws it); add others"
+        )
     line = np.geomspace(np.nanmin(cost), np.nanmax(cost), LINE_POINTS)
     numbers: Numbers = {
         "figure": "optimal size and epochs against compute",
@@ -125,7 +130,7 @@ def draw(axes: Sequence[Axes], numbers: Numbers) -> Sequence[Axes]:
     for ax, panel in ((upper, "size"), (lower, "epochs")):
         low, high = _draw_panel(ax, numbers[panel], compute)
         inset(ax, _laws(numbers, panel), low, high)
-        style.plain_axis(ax.yaxis, style.plain_ticks(*ax.get_ylim(), most=5), in_words)
+        style.plain_axis(ax.yaxis, style.plain_ticks(*ax.get_ylim(), most=5), tick_words)
     upper.set_ylabel("Optimal parameters" if in_params else "Optimal multiply-adds")
     if not in_params:
         _parameter_axis(upper, numbers["models"])
@@ -205,7 +210,7 @@ def _parameter_axis(ax: Axes, rows: Sequence[Numbers]) -> None:
         return
     right = ax.secondary_yaxis("right", functions=(_between(macs, params), _between(params, macs)))
     low, high = _between(macs, params)(np.array(ax.get_ylim()))
-    style.plain_axis(right.yaxis, style.plain_ticks(low, high, most=5), in_words)
+    style.plain_axis(right.yaxis, style.plain_ticks(low, high, most=5), tick_words)
     right.set_ylabel("Optimal parameters")
 
 

@@ -130,12 +130,23 @@ def bar_ends(middle: npt.ArrayLike, ends: Sequence[float | None]) -> npt.NDArray
     return np.array([m if end is None else end for m, end in zip(mid, ends, strict=True)], dtype=np.float64)
 
 
+_LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
 def in_words(value: float) -> str:
     """A size as people say it: 57300 is "57k", 1.2e9 is "1.2B"."""
-    for power, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for power, letter in _LETTERS:
         if value >= power * 0.9995:
             return f"{value / power:.{1 if value < 9.95 * power else 0}f}".removesuffix(".0") + letter
     return f"{value:.3g}"
+
+
+def tick_words(value: float) -> str:
+    """The same of an axis' tick, in full: 10500 is "10.5k"."""
+    for power, letter in _LETTERS:
+        if value >= power:
+            return f"{value / power:g}{letter}"
+    return f"{value:g}"
 
 
 def with_interval(value: float | None, interval: Sequence[float | None] | None) -> str:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from scalelaw.errors import UserError
 from scalelaw.figures import style
 from scalelaw.figures.legend import Entry, banded, key, mark, model_key, stroke
-from scalelaw.figures.numbers import Numbers, in_words, model_of_run, models, plain, status_text, with_interval
+from scalelaw.figures.numbers import Numbers, model_of_run, models, plain, status_text, tick_words, with_interval
 from scalelaw.figures.panels import Layout
 from scalelaw.frontiers import Frontier, Trend, frontier
 from scalelaw.frontiers.columns import Columns, best_of, columns_of, one_training_set
@@ -176,8 +176,8 @@ def draw(ax: Axes, numbers: Numbers) -> Axes:
         ax.plot([size], [data], linestyle="", marker="o", color=shades[name], zorder=4)
     lowest = numbers["minima"]
     ax.plot(lowest["size"], lowest["data"], linestyle="", marker="D", color=style.INK, mfc="white", zorder=5)
-    style.plain_axis(ax.xaxis, style.plain_ticks(left, right, most=5), in_words)
-    style.plain_axis(ax.yaxis, style.plain_ticks(*style.inner(bottom, top), most=6), in_words)
+    style.plain_axis(ax.xaxis, style.plain_ticks(left, right, most=5), tick_words)
+    style.plain_axis(ax.yaxis, style.plain_ticks(*style.inner(bottom, top), most=6), tick_words)
     ax.set_xlabel("Parameters" if numbers["size"] == "params" else "Multiply-adds per image")
     ax.set_ylabel("Training images" if numbers["counts_images"] else "Data")
     _losses(ax, numbers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ STEEPEST, FLATTEST = 2.0, 0.02
 """Surfaces with an exponent beyond these are left out: none so steep or flat has been seen."""
 HIGHEST = 10.0
 """E + A N^-alpha + B D^-beta of a run at the loss of guessing or above, of which nothing is known, over its loss."""
+SORTED = ("macs_per_image", "images_seen", "val_loss")
 FEWEST_SETTINGS = 5
 """A surface has as many parameters."""
 
@@ -71,8 +72,8 @@ def basis_of(runs: RunTable, seed: int) -> Basis:
         UserError: without finished runs or multiply-adds per image, or with too few settings.
     """
     done = _finished(runs)
-    kept = _at_best_rates(done)
-    macs, images = (kept.column(name).astype(float) for name in ("macs_per_image", "images_seen"))
+    kept = _in_order(_at_best_rates(done))
+    macs, images = (kept.column(name).astype(float) for name in SORTED[:2])
     x = np.log(np.stack([macs, images]))
     names = [kept.cells().to_numpy()] + ([kept.column("peak_lr").astype(float)] if kept.has("peak_lr") else [])
     settings = np.unique(np.stack(names), axis=1, return_inverse=True)[1].ravel()
@@ -98,12 +99,12 @@ def basis_of(runs: RunTable, seed: int) -> Basis:
 def _finished(runs: RunTable) -> RunTable:
     """The finished runs whose size, images and loss are known."""
     done = runs.finished()
-    for name in ("macs_per_image", "images_seen", "val_loss"):
+    for name in SORTED:
         if not done.has(name):
             raise UserError(
                 f"{runs.source}: has no {name} of a finished run; a plan needs each run's size, images, loss"
             )
-    numbers = done.frame[["macs_per_image", "images_seen", "val_loss"]].astype(float)
+    numbers = done.frame[list(SORTED)].astype(float)
     known = (np.isfinite(numbers) & (numbers > 0)).all(axis=1)
     if not known.any():
         raise UserError(f"{runs.source}: has no finished run with a size, images and a loss to plan from")
@@ -117,6 +118,12 @@ def _at_best_rates(done: RunTable) -> RunTable:
     frame = done.frame.assign(_cell=done.cells())
     mean = frame.groupby(["_cell", "peak_lr"], dropna=False)["val_loss"].transform("mean")
     return done.where((mean <= mean.groupby(frame["_cell"]).transform("min")).to_numpy())
+
+
+def _in_order(runs: RunTable) -> RunTable:
+    """Sorted, so that redrawn residuals are those of the same runs however the rows of a table stand."""
+    size, images, loss = (runs.column(name).astype(float) for name in SORTED)
+    return replace(runs, frame=runs.frame.iloc[np.lexsort([loss, images, size])])
 
 
 def _allowed(surface: Fit, centre: tuple[float, float], seed: int) -> Array:

@@ -14,7 +14,8 @@ LENGTH = 6.0
 polynomial, so that it grows with distance from the target; with a factor of 20 runs in far corners looked safer than
 they were (analysis/next_runs.py: wrong forms)."""
 SPACING = 0.8
-"""Knots of the expansion lie this share of `LENGTH` apart: it then misses less than a thousandth of the variance."""
+"""Knots of the expansion lie this share of `LENGTH` apart, three of them at least: it then misses about a hundredth of
+the variance at most."""
 SMALL = 3e-4
 """Products of features with a smaller share of the variance are left out."""
 
@@ -38,7 +39,7 @@ class FormError:
         """The expansion that covers points x (2, points)."""
         knots = []
         for axis in x:
-            count = max(2, int(np.ceil(np.ptp(axis) / (SPACING * LENGTH))) + 1)
+            count = max(3, int(np.ceil(np.ptp(axis) / (SPACING * LENGTH))) + 1)
             knots.append(np.linspace(axis.min(), axis.max(), count) if np.ptp(axis) else axis[:1])
         weights, roots = [], []
         for axis in knots:

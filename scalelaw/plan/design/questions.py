@@ -56,9 +56,8 @@ class Questions:
         run_sizes, cell_sizes = np.split(numbers, [known.x.shape[1]])
         point = known.surface.point
         jacobian = point.curve(point.problem.x)[1].T[:, point.free]
-        scales, sized = drawn(
-            len(known.worlds), jacobian, known.surface.residuals, run_sizes, known.settings, form.features(known.x)
-        )
+        bent = FormError.over(known.x).features(known.x)  # of the runs alone: what they say depends on no spend
+        scales, sized = drawn(len(known.worlds), jacobian, known.surface.residuals, run_sizes, known.settings, bent)
         return cls(known, grid, log_work, form, scales, sized, run_sizes, cell_sizes)
 
     def information(self, want: Want) -> Told:
