@@ -26,6 +26,7 @@ STEEPEST, FLATTEST = 2.0, 0.02
 HIGHEST = 10.0
 """E + A N^-alpha + B D^-beta of a run at the loss of guessing or above, of which nothing is known, over its loss."""
 SORTED = ("macs_per_image", "images_seen", "val_loss")
+"""What every run must have, and runs are sorted by."""
 FEWEST_SETTINGS = 5
 """A surface has as many parameters."""
 
