@@ -72,6 +72,7 @@ def test_a_worker_that_holds_too_much_memory_is_killed_and_its_run_fails_with_th
     assert run(engine, memory_gb=0.4)[hog] == "finished"
 
 
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called")  # the child touches its own memory alone
 def test_memory_is_counted_with_children_and_without_mapped_files():
     before = memory.held_bytes(os.getpid())
     block = bytearray(80_000_000)
