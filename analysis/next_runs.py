@@ -87,6 +87,7 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
     refits = fitted(PILOT, again, np.ones_like(again)).reshape(draws, 2 * DRAWN, 5)
     covers = FormError.over(np.concatenate([PILOT, cells, [[SIZES[-1]], [TARGET - SIZES[0]]]], axis=1))
     of_pilot, of_cells = covers.features(PILOT), covers.features(cells)
+    bent = FormError.over(PILOT).features(PILOT)
     centre = float(PILOT[0].mean()), float(PILOT[1].mean())
     chosen = np.zeros((draws, cells.shape[1]))
     for k in range(draws):
@@ -97,7 +98,7 @@ def planned(theta: Array, y: Array, want: Want, spend: float, rng: np.random.Gen
             mine[-1, 1:3] += 0.4 * np.array(centre)
         mine[:, 1:3] -= mine[:, 3:] * centre
         worlds = Worlds(mine, centre)
-        scales, _ = drawn(len(mine), worlds.jacobian(PILOT)[0], y[k] - fit[k], sizes_of(PILOT), SETTINGS, of_pilot)
+        scales, _ = drawn(len(mine), worlds.jacobian(PILOT)[0], y[k] - fit[k], sizes_of(PILOT), SETTINGS, bent)
         cost = np.exp(cells.sum(axis=0) - TARGET)
         if want == "loss":
             ground = Ground.of(worlds, scales, PILOT, cells, sizes_of(cells), TARGET)
